@@ -1,10 +1,10 @@
-//! Rebuilds what depends on what changed.
+//! An engine that rebuilds what depends on what changed.
 //!
-//! Something changes: a base image is pushed, a recipe is edited, somebody asks. A [`Handler`]
-//! decides what has to be rebuilt because of it and answers with a [`Plan`]; the [`Engine`] stores
-//! the plan, gives each build to a build system in the right order, follows it to its end and tells
-//! the world, through crashes, lost messages and build systems that answer late, twice or not at
-//! all.
+//! Something changes: a base image is pushed, a recipe is edited, a person asks for a rebuild. A
+//! [`Handler`] decides what has to be rebuilt because of it and answers with a [`Plan`]; the
+//! [`Engine`] stores the plan, submits each build to a build system in the right order, follows it
+//! to its end and publishes what has changed. Crashes, lost messages and build systems that answer
+//! late, twice or not at all do not stop it.
 //!
 //! This is a library, not a service: you choose the backends and own the process. It is not a build
 //! system either; it never builds anything itself.
@@ -44,14 +44,15 @@
 //! * [`Event`]: a fact with a stable stored name. [`Handler`]: an
 //!   `async fn(E, Context) -> HandlerResult`, a closure or a struct. It reads through its
 //!   [`Context`] and returns a [`Decision`], which is data; the engine acts on it.
-//! * [`ArtifactGraph`]: what is made of what, with any number of parents. [`Plan`]: a validated DAG
-//!   of builds-to-be, which says of each artifact why it is in, and of each other candidate why it
-//!   is out. [`Policy`]: the rules of what may be rebuilt. All of these are values, without any
-//!   I/O.
-//! * [`backend`]: the contracts. [`Bus`](backend::Bus) brings and takes messages,
-//!   [`Catalog`](backend::Catalog) knows what depends on what, [`Storage`](backend::Storage) keeps
-//!   everything, [`BuildSystem`](backend::BuildSystem) builds, [`Composer`](backend::Composer)
-//!   prepares what builds need.
+//! * [`ArtifactGraph`]: artifacts and their dependencies, with any number of parents. [`Plan`]: a
+//!   validated DAG of builds, which says for each artifact why it is in the plan, and for each
+//!   other candidate why it is not. [`Policy`]: rules that say what may be rebuilt. All of these
+//!   are values, without any I/O.
+//! * [`backend`]: the contracts. A [`Bus`](backend::Bus) receives and publishes messages, a
+//!   [`Catalog`](backend::Catalog) knows what depends on what, a [`Storage`](backend::Storage)
+//!   keeps all rows, a [`BuildSystem`](backend::BuildSystem) builds, a
+//!   [`Composer`](backend::Composer) prepares what builds need, a [`Verifier`](backend::Verifier)
+//!   checks results.
 //! * [`rebuild`]: the state machine, one function that applies an [`Input`](rebuild::Input) to
 //!   rows. It neither waits nor asks for the time.
 //! * [`Engine`]: one future in your own tokio runtime. [`Client`]: sends events, cancels, asks and
@@ -74,9 +75,9 @@
 //! # Your own backend
 //!
 //! Implement one trait of [`backend`]; its documentation has the contract. The crate
-//! `freshmaker-testing` has a suite for each trait that you call with your implementation, and
-//! [`store`] what every storage does in the same way. `examples/custom_backend.rs` is a whole build
-//! system in less than sixty lines.
+//! `freshmaker-testing` has a suite for each trait, which you call with your implementation, and
+//! [`store`] has what all storages do in the same way. `examples/custom_backend.rs` is a whole
+//! build system in less than sixty lines.
 //!
 //! # Limits
 //!

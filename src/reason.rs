@@ -13,7 +13,7 @@
 //! | `nothing_to_rebuild` | `SKIPPED` | its plan is empty |
 //! | `ask_first` | `SKIPPED` | its plan has to be confirmed |
 //! | `skipped` | `SKIPPED` | its handler says that nothing needs to be done |
-//! | `plan_changed` | `SKIPPED` | its plan is not the one any more that was to be applied |
+//! | `plan_changed` | `SKIPPED` | its plan is no longer the one that a person applied |
 //! | `handler_failed` | `FAILED` | its handler failed for good, or panicked |
 //! | `plan_too_large` | `FAILED` | its plan has more builds than are allowed |
 //! | `no_build_system` | `FAILED` | nothing builds one of its artifacts |
@@ -29,10 +29,10 @@
 //! | code | meaning |
 //! |---|---|
 //! | `waiting` | a handler or a catalog failed; it is handled again after a pause |
-//! | `waits_for_builds` | its plan waits until builds that it contradicts have ended |
+//! | `waits_for_builds` | its plan waits until builds under way that it contradicts have ended |
 //! | `malformed` | it cannot be read |
 //! | `too_large` | its body has more bytes than are allowed |
-//! | `poison` | the process died whenever it was handled |
+//! | `poison` | the process died each time it was handled |
 //! | `handler_timed_out` | its handler did not end in time; with too many of these it is dead |
 //! | `no_handler` | nothing handles its kind any more |
 //! | `event_gone` | the event that it retries is not kept any more |
@@ -46,9 +46,9 @@
 //! | `planned` | the build is new |
 //! | `blocked` | it waits for other builds |
 //! | `ready` | everything that it waited for has ended |
-//! | `postponed` | it waits until its prerequisites can be asked about |
+//! | `postponed` | it waits until the composer can say whether its repositories still exist |
 //! | `renewed` | a repository is prepared again, because it was lost or stale |
-//! | `cycle` | what it needs prepared again would wait for it |
+//! | `cycle` | a repository that has to be prepared again for it would wait for it |
 //! | `inputs_unchanged` | it is reused: its inputs are those of an earlier build |
 //! | `intent` | the attempt is stored and not yet submitted |
 //! | `submitting` | the build is being submitted |
@@ -66,15 +66,15 @@
 //! | `verifying` | its result is checked |
 //! | `built` | the build is done |
 //! | `stale` | its result lacks what was demanded; it is built once more |
-//! | `verification_failed` | its result lacks what was demanded, for good |
-//! | `failed` | the attempt failed, and with it the build if there is no other try |
+//! | `verification_failed` | its result lacks what was demanded, and another build would not help |
+//! | `failed` | the attempt failed, and with it the build if it has no further try |
 //! | `vanished` | the build system no longer knows it |
 //! | `retry` | it failed, and is tried again after a pause |
 //! | `overdue` | it did not end in time, and is stopped |
 //! | `dependency_failed` | a build that it needs failed |
 //! | `canceling` | it is being stopped |
-//! | `canceled` | nobody needs it any more, or somebody cancelled the event |
-//! | `canceled_outside` | somebody cancelled it in the build system |
+//! | `canceled` | no event needs it any more, or a person cancelled the event |
+//! | `canceled_outside` | it was cancelled in the build system, not by the engine |
 //! | `canceled_after_end` | it was cancelled, but had ended well before it could be stopped |
 //! | `abandoned` | a person has given the build up |
 //!
@@ -82,15 +82,15 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | `requested` | somebody asked for it |
+//! | `requested` | a person or a handler asked for it |
 //! | `prerequisite` | something that is rebuilt takes packages from it |
 //! | `no_recipe` | the catalog has no recipe for it |
 //! | `policy` | a rule of the policy blocks it, or none allows it |
-//! | `parent_not_rebuilt` | it depends on the change only over something that is left out |
+//! | `parent_not_rebuilt` | it depends on the change only through artifacts that are left out |
 //! | `not_retried` | the event that is retried has built it, or did not build it |
 //!
-//! Of what does not move, as [`Client::stuck`](crate::client::Client::stuck) lists it, if nothing
-//! better is stored:
+//! Of what does not change, as [`Client::stuck`](crate::client::Client::stuck) lists it, if no
+//! other reason is stored:
 //!
 //! | code | meaning |
 //! |---|---|
@@ -112,7 +112,7 @@
 //! | `paused` | does not start: a person has paused its build system |
 //! | `unreachable` | does not start yet: its build system could not be reached lately |
 //! | `back_off` | is tried again after a pause |
-//! | `queue` | waits for its turn and for a free slot |
+//! | `queue` | waits for its turn within the concurrency limit |
 //! | `running` | is being built |
 //! | `repository` | is being prepared |
 //! | `verifying` | was built, and its result is checked |
@@ -147,7 +147,7 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// Longer texts are cut to so many bytes: a reason is a sentence, and no log.
+    /// The longest text, in bytes; longer ones are cut. A reason is a sentence, not a log.
     pub const TEXT_MAX: usize = 16_384;
 
     /// Makes a reason from its code and its sentence, which is cut if it is longer than

@@ -1,4 +1,4 @@
-//! What is said to whoever runs this. That nobody listens any more ends no work.
+//! Writes lines to standard output. If its reader has gone (a closed pipe), the work goes on.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};

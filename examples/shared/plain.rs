@@ -1,4 +1,4 @@
-//! Text of others, for a terminal. Several examples have this module.
+//! Text from other services, made safe for a terminal. Several examples have this module.
 
 /// Replaces what a terminal could take for a command. What has several lines becomes one.
 pub(crate) fn plain(text: &str) -> String {

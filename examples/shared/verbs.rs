@@ -1,5 +1,5 @@
-//! What operators do with a service, over its client. Each returns what is to be said of it.
-//! Several examples have this module.
+//! What operators do with a service, through its client. Each function returns the text to be
+//! shown. Several examples have this module.
 
 use crate::Result;
 use freshmaker::backend::{Paging, Violation};

@@ -130,8 +130,8 @@ pub struct Capabilities {
     pub poll: Duration,
     /// How many submissions may be in flight at once, from [`BuildSystem::session`] to the answer
     /// of [`BuildSystem::submit`]. `None` means as many as the concurrency limit of the system. Set
-    /// it if more submissions would only wait for each other and exceed the submission timeout (60
-    /// seconds by default).
+    /// it if more submissions would only wait for each other and exceed the time limit of a call
+    /// ([`call_timeout`](crate::engine::EngineBuilder::call_timeout), 60 seconds by default).
     pub submissions: Option<NonZeroU32>,
 }
 
@@ -179,7 +179,8 @@ pub struct Found {
 ///   so. It is no error to cancel an attempt that has ended.
 ///
 /// The suite `build_system` of the crate `freshmaker-testing` checks an implementation against this
-/// contract, but for what needs a dying process: fences, `settle`, and requests that arrive late.
+/// contract, except for what needs a dying process: fences, `settle`, and requests that arrive
+/// late.
 ///
 /// # Examples
 ///
@@ -257,8 +258,8 @@ pub trait BuildSystem: fmt::Debug + Send + Sync + 'static {
     ///
     /// A build system whose jobs live on one host returns `false` for the sessions of other hosts.
     /// Then their attempts are not polled, stopped or looked up from here, even if this process has
-    /// made them: they wait for a process on their host, or for a person. What they have prepared
-    /// for other builds counts as still there.
+    /// made them: they wait for a process on their host, or for a person. Repositories that they
+    /// have prepared for other builds count as still existing.
     fn is_here(&self, _session: &SessionId) -> bool {
         true
     }
@@ -291,8 +292,9 @@ pub trait BuildSystem: fmt::Debug + Send + Sync + 'static {
     ///   [`Unsupported`](super::Remedy::Unsupported): the build fails with this text.
     ///
     /// # Cancel safety
-    /// The engine drops the future after the submission timeout (60 seconds by default) and when it
-    /// is dropped itself. Both count as an unclear submission.
+    /// The engine drops the future after
+    /// [`call_timeout`](crate::engine::EngineBuilder::call_timeout) (60 seconds by default) and
+    /// when it is dropped itself. Both count as an unclear submission.
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId>;
 
     /// Looks up everything that was started with the marker of this request since shortly before

@@ -25,16 +25,17 @@ pub struct Delivery {
 /// * Dropping the future of [`receive`](Self::receive) loses no message.
 /// * [`publish`](Self::publish) returns `Ok` only after the bus has taken responsibility for the
 ///   message.
-/// * The remedy of an error of `publish` decides what the engine does. A
-///   [transient](super::Error::is_transient) error holds up this message and all later ones, and
-///   the engine sends them again. With any other error, this message becomes a dead letter and the
-///   engine goes on with the next one.
+/// * The remedy of an error of `publish` decides what the engine does. After a
+///   [transient](super::Error::is_transient) error the engine publishes this message again, and
+///   later ones wait for it. If it fails for some minutes while the bus takes other messages, or
+///   after any other error, it becomes a dead letter, and the engine continues with the next one.
 /// * So return [`NotNow`](super::Remedy::NotNow) for errors that affect every message, such as a
 ///   failed login or a missing exchange.
 /// * [`Unsupported`](super::Remedy::Unsupported) from `publish` means that the bus takes no
-///   messages of this program: it only receives. The engine logs that once and passes the
-///   notifications of this bus over; they are neither kept for it nor dead letters. It goes on to
-///   call `publish`, so a bus that may publish again begins with the next notification.
+///   messages of this program: it only receives. The engine logs that once and skips the
+///   notifications for this bus; they are neither kept for it nor become dead letters. The engine
+///   still calls `publish` for each later notification, so a bus that may publish again begins with
+///   the next one.
 ///
 /// ```
 /// use freshmaker::memory::MemoryBus;
@@ -66,13 +67,13 @@ pub trait Bus: fmt::Debug + Send + Sync + 'static {
     /// again, or returned by a later call.
     async fn receive(&self, limit: usize) -> Result<Vec<Delivery>>;
 
-    /// Tells the bus that these messages are stored, so that it may forget them.
+    /// Acknowledges these messages: they are stored, and the bus need not deliver them again.
     ///
-    /// A tag of a lost connection is no error: its message will be delivered again anyway.
+    /// A tag of a lost connection is no error: its message is delivered again anyway.
     ///
     /// # Errors
-    /// The engine repeats the call until it succeeds, after any error. So report only what may
-    /// pass.
+    /// The engine repeats the call after any error, until it succeeds. So return only errors that
+    /// may pass.
     async fn acknowledge(&self, tags: &[DeliveryTag]) -> Result<()>;
 
     /// Publishes a message.

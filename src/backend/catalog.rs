@@ -11,16 +11,16 @@ pub struct CatalogAnswer {
     /// The artifacts, and what depends on them or is a parent of them. Each name that was asked and
     /// is known is a name or an [alias](ArtifactGraph::alias) in it.
     pub graph: ArtifactGraph,
-    /// The names that mean nothing here, each with a sentence for people: `there is no image
-    /// debbian; similar names are debian`.
+    /// The names that the catalog does not know, each with a sentence for people: `there is no
+    /// image debbian; similar names are debian`.
     pub unknown: BTreeMap<ArtifactId, String>,
 }
 
 impl CatalogAnswer {
     /// Makes the answer of a catalog that has everything at hand.
     ///
-    /// `find` returns the canonical name for a name that was asked, or the sentence about one that
-    /// means nothing; `cut` returns the part of the graph for the canonical names.
+    /// `find` returns the canonical name for a name that was asked for, or the sentence about an
+    /// unknown one; `cut` returns the part of the graph for the canonical names.
     pub fn cut(
         asked: &[ArtifactId],
         find: impl Fn(&ArtifactId) -> Result<ArtifactId, String>,
@@ -44,8 +44,8 @@ impl CatalogAnswer {
     /// Returns the graph of an answer in which every name is known.
     ///
     /// # Errors
-    /// [`NotFound`](Remedy::NotFound) if a name is not; the error has the sentences about all of
-    /// these.
+    /// [`NotFound`](Remedy::NotFound) if a name is unknown; the error has the sentences about all
+    /// unknown names.
     pub fn complete(self) -> Result<ArtifactGraph> {
         if self.unknown.is_empty() {
             return Ok(self.graph);
@@ -63,7 +63,8 @@ impl CatalogAnswer {
         }
     }
 
-    /// The answer about these names only: others were asked on the way, and known ones are known.
+    /// Limits the list of unknown names to these: others were asked on the way, and a name that one
+    /// catalog knows is known.
     pub(crate) fn about(mut self, names: &[ArtifactId]) -> Self {
         let Self { graph, unknown } = &mut self;
         unknown.retain(|name, _| names.contains(name) && graph.canonical(name).is_none());
@@ -71,16 +72,15 @@ impl CatalogAnswer {
     }
 }
 
-/// Who knows which artifacts there are and what they are built from.
+/// A source of artifacts and of their dependencies: a directory of recipes, a service, a database.
 ///
 /// # Contract
-/// * One call answers for all names; a name that means nothing is listed in the answer, and is no
-///   error.
+/// * One call answers for all names; an unknown name is listed in the answer, and is no error.
 /// * Names come as people write them; in the answer an [alias](ArtifactGraph::alias) leads from a
 ///   name as it was asked to the canonical one.
 ///
-/// Whoever can read all of it cuts the answers out with [`affected_by`](ArtifactGraph::affected_by)
-/// and [`described`](ArtifactGraph::described):
+/// A catalog that has the whole graph in memory makes its answers with
+/// [`affected_by`](ArtifactGraph::affected_by) and [`described`](ArtifactGraph::described):
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -118,10 +118,11 @@ impl CatalogAnswer {
 /// ```
 #[async_trait]
 pub trait Catalog: fmt::Debug + Send + Sync + 'static {
-    /// The artifacts with these names, everything that directly or indirectly depends on them, the
-    /// repositories that are prepared on demand for those, and every parent that all these have.
+    /// Returns the artifacts with these names, everything that directly or indirectly depends on
+    /// them, the repositories that are prepared on demand for those, and all parents of all of
+    /// these.
     async fn dependents(&self, of: &[ArtifactId]) -> Result<CatalogAnswer>;
 
-    /// The artifacts with these names and their direct parents.
+    /// Returns the artifacts with these names and their direct parents.
     async fn describe(&self, ids: &[ArtifactId]) -> Result<CatalogAnswer>;
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 /// Tells the time, measures durations and waits. The engine uses no other clock.
 ///
-/// Two clocks are in it. The one of [`now`](Self::now) tells the date; people and services set it,
-/// so it may jump forward and back. The one of [`elapsed`](Self::elapsed) and
-/// [`sleep`](Self::sleep) is monotonic; all pauses and time limits of the engine are measured by
-/// it.
+/// It has two clocks. That of [`now`](Self::now) gives the date; people and services set it, so it
+/// may jump forward and back. That of [`elapsed`](Self::elapsed) and [`sleep`](Self::sleep) is
+/// monotonic; all pauses and time limits of the engine are measured by it.
 ///
-/// The engine's own clock is that of the system. This one, for tests, ends every wait at once:
+/// By default the engine uses the clock of the system. This clock, for tests, ends every wait at
+/// once:
 ///
 /// ```
 /// use async_trait::async_trait;

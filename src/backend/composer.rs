@@ -106,8 +106,8 @@ pub trait Composer: fmt::Debug + Send + Sync + 'static {
 
     /// Looks up everything that was started by this request since shortly before `since`.
     ///
-    /// A service that cannot store a marker may return an equal prerequisite: the content is the
-    /// same, whoever asked for it.
+    /// A service that cannot store a marker may return an equal prerequisite: its content is the
+    /// same even if another client has asked for it.
     ///
     /// # Errors
     /// If a complete answer is not possible. The engine asks again later.
@@ -125,14 +125,14 @@ pub trait Composer: fmt::Debug + Send + Sync + 'static {
     /// All of them count as unchanged, and the engine asks again later.
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>>;
 
-    /// Tells the service that a prerequisite is not needed. The engine calls this if its
-    /// preparation is cancelled, and for a second one with the same marker.
+    /// Releases a prerequisite that is not needed. The engine calls this if its preparation is
+    /// cancelled, and for a second prerequisite with the same marker.
     ///
     /// The engine does not call this after the last use. A prerequisite may be shared: with later
     /// events, whose builds reuse it while its inputs are the same, with programs that read the
     /// repository beside the engine, and, where a service has no marker, with other clients that
-    /// asked for an equal one. So its lifetime ends it, and the engine renews or replaces what
-    /// expires before its use.
+    /// asked for an equal one. So a prerequisite exists until its lifetime ends, and the engine
+    /// renews or replaces one that expires before it is used.
     ///
     /// # Errors
     /// The engine logs the error. If the preparation is cancelled, it calls this again later.

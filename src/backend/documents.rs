@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A small value that programs around an engine keep in its storage: a token, a preview, a pause, a
-/// line of an audit log. The storage knows nothing about what is in it.
+/// line of an audit log. The storage does not interpret its body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
-    /// What it is, such as `token`.
+    /// Its kind, such as `token`.
     pub kind: String,
-    /// Which one of this kind.
+    /// Its id, unique within its kind.
     pub id: String,
-    /// Its place among all documents: the later a document was made, the larger.
+    /// Its number: a document that was made later has a larger one.
     pub number: i64,
     /// How often it was changed.
     pub version: Version,
-    /// What it says.
+    /// Its body.
     pub body: serde_json::Value,
     /// When it was made, by the clock of the storage.
     pub created_at: Timestamp,
@@ -26,21 +26,22 @@ pub struct Document {
     pub expires_at: Option<Timestamp>,
 }
 
-/// A document as it is to be from now on.
+/// A document to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDocument {
-    /// What it is: at most [`Self::KIND_MAX`] bytes.
+    /// Its kind: at most [`Self::KIND_MAX`] bytes.
     pub kind: String,
-    /// Which one of this kind: at most [`Self::ID_MAX`] bytes.
+    /// Its id, unique within its kind: at most [`Self::ID_MAX`] bytes.
     pub id: String,
-    /// The version that must be there; `None` if there must be none of this kind and id.
+    /// The version that the stored document must have; `None` if no document of this kind and id
+    /// may exist.
     pub expected: Option<Version>,
-    /// What it says: at most [`Self::BODY_MAX`] bytes as JSON.
+    /// Its body: at most [`Self::BODY_MAX`] bytes as JSON.
     pub body: serde_json::Value,
     /// From this moment on it is gone.
     pub expires_at: Option<Timestamp>,
-    /// At most so many documents of this kind are kept, this one among them: the oldest go. `None`
-    /// keeps all.
+    /// How many documents of this kind are kept at most, with this one; beyond, the oldest are
+    /// removed. `None` keeps all.
     pub keep: Option<u32>,
 }
 
@@ -54,7 +55,7 @@ impl NewDocument {
     /// The largest body, in bytes of its JSON.
     pub const BODY_MAX: usize = 4 << 20;
 
-    /// A document that must not be there yet, and that stays until it is removed.
+    /// Makes a document that must not exist yet, and that is kept until it is removed.
     ///
     /// ```
     /// use freshmaker::backend::{Documents, NewDocument, Storage};
@@ -74,7 +75,7 @@ impl NewDocument {
         Self { kind: kind.into(), id: id.into(), expected: None, body, expires_at: None, keep: None }
     }
 
-    /// The body as it is stored, for those who write a storage.
+    /// Returns the body as it is stored, for authors of storages.
     ///
     /// # Errors
     /// [`Rejected`](super::Remedy::Rejected) if the document is larger than the limits.
@@ -99,29 +100,29 @@ impl NewDocument {
 /// Keeps [`Document`]s.
 ///
 /// # Contract
-/// * Each call is one transaction: two calls that put the same document at once are in some order,
-///   and the later one is a [`Conflict`](super::Remedy::Conflict).
-/// * What has expired is not there, for any call; it is removed when another document of its kind
-///   is put.
+/// * Each call is one transaction: of two calls that put the same document at the same time, the
+///   later one is a [`Conflict`](super::Remedy::Conflict).
+/// * An expired document does not exist for any call; it is removed when another document of its
+///   kind is put.
 /// * A document whose row cannot be read is [`Corrupt`](super::Remedy::Corrupt) if it is asked for
 ///   by its id, and left out of lists; it can be removed.
 #[doc(alias = "key-value")]
 #[async_trait]
 pub trait Documents: fmt::Debug + Send + Sync + 'static {
-    /// One document.
+    /// Returns one document.
     async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>>;
 
-    /// Documents of a kind, newest first: at most `limit`, and only those with a number below
-    /// `before`.
+    /// Returns documents of a kind, newest first: at most `limit`, and only those with a number
+    /// below `before`.
     async fn list(&self, kind: &str, before: Option<i64>, limit: u32) -> Result<Vec<Document>>;
 
     /// Makes or changes a document, and returns it.
     ///
     /// # Errors
-    /// [`Conflict`](super::Remedy::Conflict) if it is not there in the expected version,
+    /// [`Conflict`](super::Remedy::Conflict) if the stored one does not have the expected version,
     /// [`Rejected`](super::Remedy::Rejected) if it is larger than the limits.
     async fn put(&self, document: NewDocument) -> Result<Document>;
 
-    /// Removes a document; returns whether it was there.
+    /// Removes a document; returns whether it existed.
     async fn remove(&self, kind: &str, id: &str) -> Result<bool>;
 }

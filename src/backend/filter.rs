@@ -4,7 +4,8 @@ use crate::rebuild::{BuildId, BuildState, EventId, EventState, ExternalId};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Which events. All fields must hold; an empty list and a missing moment do not restrict.
+/// Selects events. An event must match all fields; an empty list and a missing moment do not
+/// restrict.
 ///
 /// ```
 /// use freshmaker::backend::EventFilter;
@@ -39,7 +40,8 @@ pub struct EventFilter {
     pub created_until: Option<Timestamp>,
 }
 
-/// Which builds. All fields must hold; an empty list and a missing moment do not restrict.
+/// Selects builds. A build must match all fields; an empty list and a missing moment do not
+/// restrict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BuildFilter {
     /// In one of these states.
@@ -54,7 +56,8 @@ pub struct BuildFilter {
     pub search_keys: Vec<String>,
     /// Of one of these artifacts.
     pub artifacts: Vec<ArtifactId>,
-    /// Of artifacts with one of these names: the whole id, or the name in the NVR that it is.
+    /// Of artifacts with one of these names: the whole id, or the name part of an id that is an
+    /// NVR.
     pub names: Vec<String>,
     /// Of one of these kinds of artifacts.
     pub kinds: Vec<ArtifactKind>,
@@ -74,11 +77,11 @@ pub struct BuildFilter {
     pub created_until: Option<Timestamp>,
 }
 
-/// Which part of a long list, and in which order.
+/// Selects a part of a long list, and its order.
 ///
-/// A long list is best read by [`behind`](Self::behind), each page with the
-/// [`next`](Page::next) of the one before: such a page costs the same wherever it is, and rows that
-/// are added meanwhile move nothing.
+/// A long list is best read by [`behind`](Self::behind), each page with the [`next`](Page::next) of
+/// the one before: such a page costs the same at any place of the list, and rows that are added
+/// meanwhile do not shift it.
 ///
 /// ```
 /// use freshmaker::backend::{Paging, Storage, StorageReads};
@@ -104,11 +107,11 @@ pub struct BuildFilter {
 #[doc(alias = "keyset")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paging {
-    /// At most so many rows; backends cap it at [`Paging::LIMIT_MAX`].
+    /// The most rows of the page; backends cap it at [`Paging::LIMIT_MAX`].
     pub limit: u32,
-    /// Rows to leave out.
+    /// How many rows are skipped first.
     pub offset: u64,
-    /// Only what comes behind the row with this number.
+    /// Only rows behind the row with this number.
     pub behind: Option<i64>,
     /// Begin with the oldest row instead of the newest.
     pub oldest_first: bool,
@@ -118,34 +121,34 @@ pub struct Paging {
 }
 
 impl Paging {
-    /// No page is longer.
+    /// The most rows of any page.
     pub const LIMIT_MAX: u32 = 1000;
 
-    /// The first rows.
+    /// Returns the first page, of at most this many rows.
     #[must_use]
     pub const fn first(limit: u32) -> Self {
         Self { limit, offset: 0, behind: None, oldest_first: false, counted: false }
     }
 
-    /// The same, behind the row with this number.
+    /// Returns the same page, but behind the row with this number.
     #[must_use]
     pub fn behind(self, number: i64) -> Self {
         Self { behind: Some(number), ..self }
     }
 
-    /// The same without so many rows.
+    /// Returns the same page after skipping this many rows.
     #[must_use]
     pub fn skip(self, offset: u64) -> Self {
         Self { offset, ..self }
     }
 
-    /// The same, with the oldest row first.
+    /// Returns the same page with the oldest row first.
     #[must_use]
     pub fn oldest_first(self) -> Self {
         Self { oldest_first: true, ..self }
     }
 
-    /// The same, with the number of all rows.
+    /// Returns the same page with the number of all rows in the answer.
     #[must_use]
     pub fn counted(self) -> Self {
         Self { counted: true, ..self }
@@ -203,7 +206,7 @@ pub struct EventCount {
     pub state: EventState,
     /// The code of the reason.
     pub reason_code: String,
-    /// How many.
+    /// The number of events.
     pub count: u64,
 }
 
@@ -216,7 +219,7 @@ pub struct BuildCount {
     pub state: BuildState,
     /// The code of the reason.
     pub reason_code: String,
-    /// How many.
+    /// The number of builds.
     pub count: u64,
 }
 
@@ -230,6 +233,6 @@ pub struct CausedCount {
     /// Whether the event still wants these builds: only such builds are in the counts of its
     /// record.
     pub live: bool,
-    /// How many.
+    /// The number of builds.
     pub count: u64,
 }

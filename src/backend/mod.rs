@@ -1,5 +1,6 @@
-//! The contracts between the engine and the world: one object-safe trait a file, and one error
-//! sorted by remedy.
+//! The contracts of the backends: what the engine asks of buses, storages, catalogs, build systems,
+//! composers, verifiers and clocks. One object-safe trait a file, and one error type, sorted by
+//! what the engine does about it.
 
 mod build_system;
 mod bus;
@@ -35,9 +36,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 /// The result of a call to a backend.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong in a backend, sorted by what the engine does about it.
+/// An error of a backend, sorted by what the engine does about it.
 ///
-/// Texts name the place and never contain secrets or whole bodies.
+/// Texts name the backend and the request, and never contain secrets or whole bodies.
 ///
 /// ```
 /// use freshmaker::backend::{Error, Remedy};
@@ -51,7 +52,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct Error {
     /// What the engine does about it.
     pub remedy: Remedy,
-    /// Which backend, and what it was asked.
+    /// The backend, and what was asked of it, such as `koji: listBuilds`.
     pub place: String,
     /// What happened.
     pub text: String,
@@ -81,41 +82,43 @@ pub struct Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
-    /// The request was certainly not carried out, or does no harm when it is repeated: it is sent
-    /// again after a pause.
+    /// The request was certainly not carried out, or can be repeated without harm: it is sent again
+    /// after a pause.
     Unavailable,
-    /// The request may have been carried out: the engine looks before it sends anything again.
+    /// The request may have been carried out: the engine looks it up, or loads the rows again,
+    /// before it sends anything again.
     Unclear,
-    /// Somebody else changed what the request was decided on: the engine loads again and decides
-    /// again.
+    /// Another process or decision has changed the rows on which the request was decided: the
+    /// engine loads them and decides again.
     Conflict,
     /// The run that asks is over: the engine stops it and begins a new one.
     Fenced,
-    /// What was asked for does not exist.
+    /// The thing that was asked for does not exist.
     NotFound,
-    /// The answer is a definite no: the build or the event fails with this text.
+    /// The backend refuses the request for good: the build or the event fails with this text.
     Rejected,
-    /// The answer is a no that may pass (a full queue, a target that is being set up): asked again
-    /// later, with growing pauses, for a day. Of a storage: a limit is reached, so nothing is
-    /// written.
+    /// The backend refuses the request for the moment (a full queue, a target that is being set
+    /// up): it is sent again, with growing pauses, for a day. Of a storage: a limit is reached, so
+    /// nothing is written.
     NotNow,
-    /// This backend cannot do such a thing: a mistake in the configuration. Of a storage: it takes
-    /// nothing, such as a file that may only be read, until somebody changes that.
+    /// The backend cannot carry out such a request at all, because of a mistake in the
+    /// configuration. Of a storage: it cannot be written (a file that may only be read, tables of a
+    /// newer version) until a person changes that.
     Unsupported,
-    /// An answer or a stored row makes no sense: reported, and asked for again later. A submission
-    /// with such an answer is looked up.
+    /// An answer or a stored row makes no sense: the engine logs it, and asks again later. A
+    /// submission with such an answer is looked up.
     Corrupt,
 }
 
 impl Error {
-    /// An error with its remedy, place and text. For an error of a library see
+    /// Makes an error of its remedy, place and text. For an error of a library see
     /// [`caused`](Self::caused).
     pub fn new(remedy: Remedy, place: impl Into<String>, text: impl fmt::Display) -> Self {
         Self { remedy, place: place.into(), text: cut(text.to_string(), Self::TEXT_MAX) }
     }
 
-    /// An error whose text is that of another error and of its causes, which is where libraries say
-    /// what really happened. [`new`](Self::new) writes only the error itself.
+    /// Makes an error with the text of another error and of all its causes, in which libraries
+    /// often say what really happened. [`new`](Self::new) writes only the error itself.
     ///
     /// ```
     /// use freshmaker::backend::{Error, Remedy};
@@ -144,7 +147,7 @@ impl Error {
     /// Longer texts are cut here: an error is a sentence, not a body.
     pub const TEXT_MAX: usize = 2000;
 
-    /// Whether the same request may well succeed later.
+    /// Returns whether the same request may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -154,8 +157,8 @@ impl Error {
     }
 }
 
-/// The text of an error with those of its causes, which is where libraries say what really
-/// happened. What was said already is not said again.
+/// Returns the text of an error followed by those of its causes, in which libraries often say what
+/// really happened. A cause whose text is part of the text so far is left out.
 #[must_use]
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

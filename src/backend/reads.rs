@@ -16,8 +16,9 @@ use std::time::Duration;
 /// Each answer is of one moment, and a question that is asked after a commit was answered with `Ok`
 /// sees that commit. A row that cannot be read is left out of an answer about many rows and
 /// reported in it; an answer about this row alone is an error with the remedy
-/// [`Corrupt`](super::Remedy::Corrupt). So are the answers of [`attempts`](Self::attempts),
-/// [`transitions`](Self::transitions) and [`links`](Self::links), which have no place for a report.
+/// [`Corrupt`](super::Remedy::Corrupt). The same holds for [`attempts`](Self::attempts),
+/// [`transitions`](Self::transitions) and [`links`](Self::links), whose answers have no field for a
+/// report.
 ///
 /// ```
 /// use freshmaker::backend::{EventFilter, Paging, Storage, StorageReads};
@@ -32,59 +33,60 @@ use std::time::Duration;
 /// ```
 #[async_trait]
 pub trait StorageReads: fmt::Debug + Send + Sync + 'static {
-    /// What there is to do now for this run: of the live attempts its own, and those whose run is
-    /// over.
+    /// Returns the work that is due for this run: ready builds, and the live attempts of this run
+    /// and of runs that are over.
     async fn due(&self, run: RunId, limits: DueLimits) -> Result<Due>;
 
-    /// Events, in the order of their numbers.
+    /// Returns events, in the order of their numbers.
     async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>>;
 
-    /// Builds, in the order of their numbers.
+    /// Returns builds, in the order of their numbers.
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>>;
 
-    /// How many events there are of each kind, state and reason, in this order.
+    /// Counts the events of each kind, state and reason, in this order.
     async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>>;
 
-    /// How many builds there are of each build system, state and reason, in this order.
+    /// Counts the builds of each build system, state and reason, in this order.
     async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>>;
 
-    /// How many builds each of these events has caused, by state, and by whether it still wants
-    /// them, in this order.
+    /// Counts the builds that each of these events has caused, by state, and by whether the event
+    /// still wants them, in this order.
     async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>>;
 
-    /// Why these builds are there, and what they and others wait for. What cannot be read of that
-    /// is left out; [`check_consistency`](Self::check_consistency) reports it.
+    /// Returns the causes of these builds, and their dependencies in both directions. Rows that
+    /// cannot be read are left out; [`check_consistency`](Self::check_consistency) reports them.
     async fn links(&self, builds: Vec<BuildId>) -> Result<Links>;
 
-    /// The attempts of these builds, by the number of the build, then oldest first.
+    /// Returns the attempts of these builds, by the number of the build, then oldest first.
     async fn attempts(&self, builds: Vec<BuildId>) -> Result<Vec<AttemptRecord>>;
 
-    /// The history of one row, oldest first. Returns an empty list if it is unknown.
+    /// Returns the history of one row, oldest first. The list is empty if the row is unknown.
     async fn transitions(&self, of: &RowKey) -> Result<Vec<Transition>>;
 
-    /// One message by source (registered name of the bus, or one of the engine's own) and identity.
+    /// Returns one message by source (registered name of the bus, or one of the engine's own) and
+    /// identity; `None` if there is none.
     async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>>;
 
-    /// Messages in one of these states, in the order in which they came. One whose headers cannot
-    /// be read has none.
+    /// Returns messages in one of these states, in the order in which they came. A message whose
+    /// headers cannot be read is returned without headers.
     async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>>;
 
-    /// The plan of an event.
+    /// Returns the plan of an event; `None` if it has none.
     async fn plan(&self, event: EventId) -> Result<Option<Plan>>;
 
-    /// How long the latest successful attempts of builds of this mode took, from their intent to
-    /// when they were last observed: latest first, at most `limit`.
+    /// Returns how long the latest successful attempts of builds of this mode took, from their
+    /// intent to their last observation: latest first, at most `limit`.
     async fn durations(&self, mode: BuildMode, limit: u32) -> Result<Vec<Observation>>;
 
-    /// The notifications of a partition, or of all (`None`), behind this position, in the order of
-    /// their positions: at most `limit`.
+    /// Returns the notifications of a partition, or of all (`None`), behind this position, in the
+    /// order of their positions: at most `limit`.
     ///
     /// A reader that has read up to a position never finds a notification at or below it later,
-    /// neither in one partition nor in all. Positions may have gaps. Those about one row are in the
-    /// order of its changes.
+    /// neither in one partition nor in all. Positions may have gaps. Notifications about one row
+    /// are in the order of its changes.
     async fn notifications(&self, partition: Option<u16>, after: i64, limit: u32) -> Result<Notifications>;
 
-    /// How far the notifications of each partition have got.
+    /// Returns for each partition its first and last position, and the position of each bus.
     async fn outbox(&self) -> Result<Outbox>;
 
     /// How much there is of everything.
@@ -123,7 +125,7 @@ pub struct Overview {
 }
 
 impl Overview {
-    /// Whether there is nothing left to do.
+    /// Returns whether there is nothing left to do.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.messages_waiting
@@ -135,7 +137,7 @@ impl Overview {
     }
 }
 
-/// What there is to do, derived from nothing but the stored rows.
+/// The work that is due, derived from the stored rows alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Due {
     /// The moment, by the clock of the storage.
@@ -187,13 +189,14 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// The position of the latest notification of all partitions; 0 if there is none.
+    /// Returns the position of the latest notification of all partitions; 0 if there is none.
     #[must_use]
     pub fn last(&self) -> i64 {
         self.partitions.iter().map(|partition| partition.last).max().unwrap_or_default()
     }
 
-    /// Whoever reads all partitions and has read less than this may have missed some.
+    /// Returns the largest position up to which notifications of a partition were removed: a reader
+    /// of all partitions that has not got as far may have missed some.
     #[must_use]
     pub fn trimmed(&self) -> i64 {
         self.partitions.iter().map(|partition| partition.trimmed).max().unwrap_or_default()
@@ -203,8 +206,8 @@ impl Outbox {
 /// How far the notifications of a partition have got.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Partition {
-    /// The position before the oldest notification that is kept: whoever has read less has missed
-    /// some.
+    /// The position before the oldest notification that is kept: a reader that has not got as far
+    /// has missed some.
     pub trimmed: i64,
     /// The position of the latest notification.
     pub last: i64,
@@ -215,13 +218,13 @@ pub struct Partition {
 /// Bounds of a [`StorageReads::due`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueLimits {
-    /// At most so many ready builds of each build system, so that those of one never hide those of
+    /// The most ready builds of each build system, so that those of one never hide those of
     /// another.
     pub ready: u32,
-    /// At most so many attempts.
+    /// The most attempts.
     pub attempts: u32,
-    /// The longest pause of a build or an attempt: what would wait longer is due, because a clock
-    /// was set back.
+    /// The longest pause of a build or an attempt: a row that would wait longer is due, because a
+    /// clock was set back.
     pub pause_max: Duration,
 }
 
@@ -230,7 +233,7 @@ pub struct DueLimits {
 pub struct Violation {
     /// Which rule is broken, by its stable name: `pending`, `one_live_attempt`, `unreadable`, …
     pub rule: String,
-    /// Where, and how.
+    /// The row, and what contradicts: `build 7: pending is 1, but it waits for 0`.
     pub text: String,
 }
 

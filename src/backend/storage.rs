@@ -58,27 +58,28 @@ pub struct Lease {
     pub partitions: Vec<u16>,
 }
 
-/// Who wants messages to handle, and how many.
+/// A request of a run for messages to handle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The run that asks.
     pub run: RunId,
-    /// What this run is handling, and does not want again, whatever the rows say. What it has
-    /// claimed and is not in this list is free as well: an answer was lost.
+    /// The messages that this run is handling: they are not claimed again, whatever the rows say. A
+    /// message that the run has claimed and that is not in this list is free as well, because the
+    /// answer to the claim was lost.
     pub holding: Vec<MessageKey>,
-    /// At most so many.
+    /// The most messages.
     pub limit: u32,
-    /// The longest pause of a message: one that would wait longer is due, because a clock was set
-    /// back.
+    /// The longest pause of a message: a message that would wait longer is due, because a clock was
+    /// set back.
     pub pause_max: Duration,
 }
 
-/// How long rows are kept that nothing needs any more.
+/// How long rows are kept that the engine does not need any more.
 ///
-/// Nothing is removed that is open, that a build under way is made from, that a message which comes
-/// again would be compared with, that is the latest output of its build key (a later build may be
-/// reused because of it), or that is the latest build of its key that has really run (its time is
-/// the estimate of the next one).
+/// These rows are always kept: open ones; builds from which an open build is made; messages of kept
+/// events, with which a message that comes again is compared; the latest build of a key with an
+/// output, because of which a later build may be reused; and the latest build of a key that has
+/// really run, whose duration is the estimate of the next one.
 ///
 /// ```
 /// use freshmaker::backend::Retention;
@@ -102,7 +103,7 @@ pub struct Retention {
     /// Events that have ended, by the time since they ended, with their plans, their builds and
     /// attempts, and the history of all of these. `None`, the default: for ever.
     pub events: Option<Duration>,
-    /// At most so many events that have ended; the oldest go first. No limit by default.
+    /// The most ended events that are kept; beyond, the oldest are removed. No limit by default.
     pub events_max: Option<u64>,
 }
 
@@ -113,8 +114,8 @@ impl Default for Retention {
     }
 }
 
-/// What [`StorageUpkeep::sweep`] has removed. Attempts, history and notifications go with their
-/// builds and events, and are not counted.
+/// What [`StorageUpkeep::sweep`] has removed. Attempts, history and notifications are removed with
+/// their builds and events, and are not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Messages, and dead letters.
@@ -126,14 +127,15 @@ pub struct Swept {
 }
 
 impl Swept {
-    /// Whether nothing was removed.
+    /// Returns whether nothing was removed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Where everything is kept that must survive.
+/// Keeps everything that must survive a crash: messages, events, plans, builds, attempts, history
+/// and notifications.
 ///
 /// [`store`](crate::store) has what all storages do in the same way, and
 /// `freshmaker_testing::conformance::storage` checks this contract.
@@ -154,15 +156,15 @@ impl Swept {
 ///   deciding again does not change that.
 /// * *Limits.* A commit that leaves more live attempts of a system than [`Commit::at_most`] is
 ///   [`NotNow`](super::Remedy::NotNow).
-/// * *Claims.* A message in work of a living run is never given to another run. A change of a
+/// * *Claims.* A message that a living run is handling is never given to another run. A change of a
 ///   message is written only if the run has claimed it, else it is `Conflict`.
 /// * *Time.* All moments that are compared are the storage's own. A lease never ends later than its
-///   `ttl` from now, and nothing waits longer than the longest pause that the asker names, so a
-///   clock that is set back holds nothing up.
+///   `ttl` from now, and no row waits longer than the longest pause that the caller names, so a
+///   clock that is set back delays nothing.
 /// * *Unreadable rows* are left out of claims and of answers about many rows, and reported. A
 ///   message that cannot be read becomes a dead letter when it is claimed.
 ///
-/// A storage can also be wrapped around another one, to measure or to refuse:
+/// A storage can also wrap another one, to measure or to refuse calls:
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -221,13 +223,13 @@ impl Swept {
 #[doc(alias = "persistence")]
 #[async_trait]
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
-    /// What is stored, to be asked.
+    /// Returns the part that answers questions.
     fn reads(&self) -> &dyn StorageReads;
 
-    /// What is done for the storage itself.
+    /// Returns the part for the upkeep of the storage itself: schema, size, copies.
     fn upkeep(&self) -> &dyn StorageUpkeep;
 
-    /// What programs around the engine keep here.
+    /// Returns the part that keeps documents of programs around the engine.
     fn documents(&self) -> &dyn Documents;
 
     /// Begins a run (`held` is `None`), or renews its lease. Revokes the leases of others that were
@@ -239,24 +241,25 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// storage and it serves only one.
     async fn lease(&self, held: Option<RunId>) -> Result<Lease>;
 
-    /// Ends a run that has not died: what it has begun is free for others, and the messages that it
+    /// Ends a run in an orderly way: its attempts are free for other runs, and the messages that it
     /// has claimed are new again, without a try. Releasing a run that is over does nothing.
     async fn release(&self, run: RunId) -> Result<()>;
 
-    /// Numbers for new rows: returns the first of `count` that are never given to anybody else.
+    /// Reserves `count` numbers for new rows, which are never given out again, and returns the
+    /// first.
     async fn reserve(&self, count: u32) -> Result<i64>;
 
-    /// Takes messages to handle: first those that a run has left that is over, without having been
-    /// released, oldest first; then new ones whose time has come, in the order of
-    /// [`due_since`](crate::store::due_since). Each comes back in
-    /// [`InboxState::Claimed`](crate::rebuild::InboxState::Claimed), and is stored so. Of those
-    /// that were left, one try more is counted: the process may have died of them.
+    /// Claims messages to handle: first those of runs that are over and were not released, oldest
+    /// first; then new messages whose time has come, in the order of
+    /// [`due_since`](crate::store::due_since). Each is stored and returned in the state
+    /// [`InboxState::Claimed`](crate::rebuild::InboxState::Claimed). For a message of a run that is
+    /// over, one more try is counted, because it may be what made the process die.
     ///
     /// # Errors
     /// [`Fenced`](super::Remedy::Fenced) if the run is over.
     async fn claim(&self, claim: &Claim) -> Result<Vec<InboxRecord>>;
 
-    /// The rows that a decision needs, of one moment.
+    /// Returns the rows that a decision needs, as of one moment.
     async fn load(&self, scope: &Scope) -> Result<Neighbourhood>;
 
     /// Checks and writes one commit.
@@ -267,27 +270,27 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     async fn commit(&self, commit: Commit) -> Result<()>;
 }
 
-/// What is done for a storage itself, and not for what is stored: its schema, its size, its copies.
+/// The upkeep of a storage itself: its schema, its size, its copies.
 #[async_trait]
 pub trait StorageUpkeep: fmt::Debug + Send + Sync + 'static {
     /// Brings the stored schema up to this version of the crate.
     async fn migrate(&self) -> Result<()>;
 
-    /// Removes what is not kept any longer: at most `limit` events, `limit` builds and `limit`
-    /// messages, in one transaction. To be called again until nothing is removed.
+    /// Removes rows that are not kept any longer: at most `limit` events, `limit` builds and
+    /// `limit` messages, in one transaction. Callers repeat the call until nothing is removed.
     ///
-    /// An event goes with its plan, its causes and its history. A build goes when it has ended and
-    /// no event is left that has caused it, with its attempts, its dependencies and its history. It
-    /// stays if a build that has not ended depends on it, if one waits or has waited for it in
-    /// vain, if it has the latest output of its key, and if it is the latest of its key that has
-    /// run and is done. A message goes if no event of it is left.
+    /// An event is removed with its plan, its causes and its history. A build is removed when it
+    /// has ended and none of its events is left, with its attempts, its dependencies and its
+    /// history. It stays if a build that has not ended depends on it, if one waits or has waited
+    /// for it in vain, if it has the latest output of its key, and if it is the latest of its key
+    /// that has run and is done. A message is removed if none of its events is left.
     ///
     /// # Errors
     /// [`Fenced`](super::Remedy::Fenced) if the run is over.
     async fn sweep(&self, run: RunId, retention: Retention, limit: u32) -> Result<Swept>;
 
-    /// Waits until another process may have changed what is stored. It is a hint, so that an engine
-    /// or a client need not wait for its next look: it may come too often, late or, as is the
+    /// Waits until another process may have changed stored rows. This is a hint, so that an engine
+    /// or a client need not wait for its next tick: it may come too often, late or, as is the
     /// default, never.
     async fn changed(&self) {
         std::future::pending().await

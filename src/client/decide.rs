@@ -14,21 +14,22 @@ use std::time::Duration;
 /// Between two attempts to store a decision while the storage fails, or others write the same rows.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// So long a decision is tried again before its last error is returned.
+/// How long a decision is tried again before its last error is returned.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Which part of an event is done over.
+/// Which part of an event a retry handles again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryPart {
-    /// The artifacts whose builds did not end well. What was built well is used as it is.
+    /// The artifacts whose builds did not end well. Artifacts that were built well are used as they
+    /// are.
     Failed,
-    /// Everything, as if the event had just come.
+    /// All artifacts, as if the event had just come.
     Whole,
 }
 
 impl RetryPart {
-    /// Returns the identity of the message with which this part of an event is done over, among
-    /// those of the source [`Client::LOCAL`].
+    /// Returns the identity of the message that retries this part of an event, among those of the
+    /// source [`Client::LOCAL`].
     #[must_use]
     pub fn message(self, event: EventId) -> String {
         format!("{event}/retry/{}", self.as_str())
@@ -42,23 +43,24 @@ impl RetryPart {
     }
 }
 
-/// What a person decides. All of it is kept in the history, with the name that is given as `by`.
+/// Decisions of a person. The history records each of them, with the name that is passed as `by`.
 ///
 /// These calls return when the decision is stored. While the storage does not answer, they wait and
 /// try again, for 30 seconds by the clock of the client; then they return the last error. If that
-/// is [`Unclear`](Remedy::Unclear), the decision may be stored: to decide the same again does no
-/// harm.
+/// is [`Unclear`](Remedy::Unclear), the decision may be stored; making the same decision again is
+/// harmless.
 impl Client {
     /// The part [`RetryPart::Failed`] in a message.
     pub(crate) const FAILED_PART: &'static str = "failed";
 
-    /// Stops an event: what is not running is dropped, what runs is stopped, what other events want
-    /// as well goes on for them.
+    /// Cancels an event: builds that have not started are cancelled, running builds are stopped,
+    /// and builds that other events want as well continue for those.
     ///
-    /// The event is cancelled only when everything it started has ended. Until then it is in its
-    /// former state, with [`cancel_at`](crate::rebuild::EventRecord::cancel_at):
-    /// [`wait_for_event`](Self::wait_for_event) waits for that. If no engine runs, what runs is
-    /// stopped once one does.
+    /// The event is in the state `CANCELED` only when all builds that it has started have ended.
+    /// Until then it stays in its former state, with
+    /// [`cancel_at`](crate::rebuild::EventRecord::cancel_at):
+    /// [`wait_for_event`](Self::wait_for_event) waits for that. Running builds are stopped by an
+    /// engine; if none runs, by the next one.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) for an unknown event, [`Rejected`](Remedy::Rejected) for one
@@ -73,8 +75,9 @@ impl Client {
     /// Says what became of a submission without a clear answer, if the engine cannot find out: the
     /// build system has it under the id `found`, or it was never submitted (`None`).
     ///
-    /// The attempt then goes on as if the build system had been asked. A submission that was never
-    /// made is made again. So look carefully: if `None` is wrong, the artifact is built twice.
+    /// The engine then continues as if the build system had given this answer. With `None` the
+    /// build is submitted again. So check carefully: if `None` is wrong, the artifact is built
+    /// twice.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) for an unknown attempt, [`Rejected`](Remedy::Rejected) for
@@ -102,12 +105,12 @@ impl Client {
         Ok(due.attempts.iter().any(|(left, _)| left.id == *attempt))
     }
 
-    /// Gives up a build that does not go on by itself, for the reason `why`: it fails, or is
-    /// cancelled if that was requested, and what needs it fails with it.
+    /// Gives up a build that cannot end by itself, for the reason `why`: it fails (or is cancelled,
+    /// if that was requested), and the builds that need it fail with it.
     ///
-    /// This is for a build that waits for ever: nobody registers its build system, its verifier is
-    /// away, or its build system never says that it has stopped. What still runs in the build
-    /// system is not looked at any more.
+    /// This is for a build that would wait for ever: no engine has its build system, its verifier
+    /// is away, or its build system never reports that it has stopped. A job that still runs in the
+    /// build system is no longer polled.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) for an unknown build, [`Rejected`](Remedy::Rejected) for one
@@ -118,13 +121,13 @@ impl Client {
         self.decide(&Scope::Descendants(vec![build]), &Input::Abandon { build, by, text }).await
     }
 
-    /// Lets a [dead letter](Self::dead_letters) be handled again, after what was wrong with it or
-    /// with its handlers was mended.
+    /// Makes a [dead letter](Self::dead_letters) a new message again, after its cause was removed,
+    /// in the message's source or in the handlers.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) for an unknown message, [`Rejected`](Remedy::Rejected) for
-    /// one that is no dead letter, or that is a message of ours which a bus has
-    /// [refused](Self::REFUSED): that is not for our handlers.
+    /// one that is no dead letter, or that is a message of the engine which a bus has
+    /// [refused](Self::REFUSED), since it is not for handlers.
     pub async fn requeue(&self, source: &str, id: &str) -> Result<()> {
         if source == Self::REFUSED {
             return Err(rejected(format!("message {id} is for a bus that has refused it, not for handlers")));
@@ -135,8 +138,8 @@ impl Client {
         Ok(())
     }
 
-    /// Puts a [dead letter](Self::dead_letters) away, for the reason `why`: it cannot be mended, or
-    /// need not be. It is ignored from now on, and goes with other ignored messages.
+    /// Dismisses a [dead letter](Self::dead_letters) that cannot or need not be handled, for the
+    /// reason `why`. It becomes an ignored message, and is removed like other ignored messages.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) for an unknown message, [`Rejected`](Remedy::Rejected) for
@@ -155,18 +158,18 @@ impl Client {
         })
     }
 
-    /// Does an ended event over, the whole of it or its failed part, and returns the identity of a
+    /// Retries an ended event, as a whole or only its failed part, and returns the identity of a
     /// new message, as [`send`](Self::send) does.
     ///
     /// The handler of the event decides again, from what the catalogs and the policy say now. The
-    /// new event has a number of its own, `retry_of` and a `generation` that is one higher; the old
-    /// one stays as it is. Retrying the same part of an event twice is the same as once: retry the
-    /// new event then.
+    /// new event has a number of its own, the field `retry_of`, and a `generation` that is one
+    /// higher; the old event is not changed. A second retry of the same part of the same event has
+    /// no effect: retry the new event instead.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) for an unknown event; [`Rejected`](Remedy::Rejected) for one
-    /// that has not ended, of which nothing failed (if only the failed part is wanted), or whose
-    /// handler is not there any more; else those of the storage.
+    /// that has not ended, that has no failed build (with [`RetryPart::Failed`]), or whose handler
+    /// is not registered any more; else those of the storage.
     #[doc(alias = "rerun")]
     #[doc(alias = "repeat")]
     pub async fn retry(&self, event: EventId, part: RetryPart, by: &str) -> Result<String> {
@@ -209,7 +212,8 @@ impl Client {
                     let mut rebuild = Rebuild::new(loaded, RunId::NONE);
                     match rebuild.apply(input, &Limits::default()) {
                         Ok(()) => {}
-                        // It was stored, although nobody said so: it is stale because of itself.
+                        // It was stored, although the answer was lost: its own effect makes it
+                        // stale.
                         Err(IllegalInput::Stale { .. }) if unknown => return Ok(()),
                         Err(illegal @ IllegalInput::Unknown(_)) => {
                             return Err(Error::new(Remedy::NotFound, PLACE, illegal));

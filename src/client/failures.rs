@@ -6,10 +6,10 @@ use crate::time::Timestamp;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// So many of the newest failed builds are looked at, and of the builds that ended well since.
+/// How many of the newest failed builds are read, and of the builds that ended well since.
 const BUILDS_MAX: usize = 5_000;
 
-/// So many artifacts are asked about at once.
+/// The most artifacts in one question.
 const CHUNK: usize = 500;
 
 /// Artifacts whose last build failed for one cause, by [`Client::failures`].
@@ -28,9 +28,9 @@ pub struct FailureGroup {
     pub filter: BuildFilter,
 }
 
-/// What still fails.
+/// Questions about what still fails.
 impl Client {
-    /// The artifacts whose builds failed and were not repeated with success, by build system and
+    /// Returns the artifacts whose builds failed and were not built well since, by build system and
     /// reason, the largest group first; at most [`FAILURE_GROUPS_MAX`](Self::FAILURE_GROUPS_MAX)
     /// groups.
     ///
@@ -72,7 +72,7 @@ impl Client {
         Ok(groups)
     }
 
-    /// So many groups of failures are told.
+    /// The most groups of failures that are returned.
     pub const FAILURE_GROUPS_MAX: usize = 50;
 
     /// The last failed build of each artifact that was not built well since.

@@ -12,19 +12,19 @@ use std::time::Duration;
 /// The kind of the documents with plans; their id is the hash of the plan.
 const KIND: &str = "plan";
 
-/// A plan that was previewed and is kept for a while, so that exactly this one can be applied.
+/// A plan that was previewed and is kept for a day, so that exactly this plan can be applied.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct KeptPlan {
     /// The plan.
     pub plan: Plan,
-    /// The handler that would follow it.
+    /// The handler that made it.
     pub handler: String,
-    /// The message that would lead to it.
+    /// The message whose event it was made for.
     pub message: Message,
-    /// Who has asked.
+    /// The person who asked for the preview.
     pub by: String,
-    /// When it was kept first.
+    /// When it was first stored.
     pub since: Timestamp,
     /// Until when it is kept.
     pub until: Option<Timestamp>,
@@ -32,13 +32,13 @@ pub struct KeptPlan {
     applied: String,
 }
 
-/// What became of a wish to apply a plan.
+/// The result of [`Client::apply`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Applied {
-    /// A message was stored under this identity; if the plan is still the same when the message is
-    /// handled, it is followed.
+    /// A message was stored under this identity. When it is handled, the plan is started if it is
+    /// still the same.
     Sent(String),
-    /// Nothing was stored: the same event would lead to this plan now, or to none.
+    /// Nothing was stored: the same event would now lead to this other plan, or to none.
     Changed(Option<Box<Plan>>),
 }
 
@@ -63,11 +63,12 @@ impl Client {
     /// How long a plan is [kept](Self::keep_plans).
     pub const PLAN_KEPT: Duration = Duration::from_secs(24 * 3600);
 
-    /// So many plans are kept; the oldest go.
+    /// The most plans that are kept; beyond, the oldest are removed.
     pub const PLANS_MAX: u32 = 1000;
 
-    /// What each handler would decide about this message now; plans are kept under their hashes for
-    /// a day, and can be [applied](Self::apply). Nothing is submitted or published.
+    /// Previews what each handler would decide about this message now, and keeps the plans under
+    /// their hashes for a day, so that they can be [applied](Self::apply). Nothing is submitted or
+    /// published.
     ///
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported) if this client has no [preview](Self::with_preview);
@@ -95,17 +96,18 @@ impl Client {
                 ..NewDocument::new(KIND, &id, body.clone())
             };
             match documents.put(new).await {
-                // Somebody else has previewed the same plan.
+                // Another caller has previewed the same plan.
                 Err(error) if error.remedy == Remedy::Conflict => {}
                 stored => return stored.map(drop),
             }
         }
     }
 
-    /// A plan that is kept.
+    /// Returns a plan that is kept.
     ///
     /// # Errors
-    /// [`NotFound`](Remedy::NotFound) if it is not, or not any more; else those of the storage.
+    /// [`NotFound`](Remedy::NotFound) if it was not kept or is not kept any more; else those of the
+    /// storage.
     pub async fn kept_plan(&self, hash: &Digest) -> Result<KeptPlan> {
         let found = self.documents().await?.get(KIND, &hash.to_string()).await?;
         let none = || Error::new(Remedy::NotFound, PLACE, format!("no plan {hash} is kept"));
@@ -117,7 +119,8 @@ impl Client {
         Ok(KeptPlan { plan, handler, message, by, since: created_at, until: expires_at, applied })
     }
 
-    /// The plan to which the event of a kept one would lead now; `None` if to none.
+    /// Returns the plan to which the event of a kept plan would lead now; `None` if it would lead
+    /// to none.
     ///
     /// # Errors
     /// As for [`keep_plans`](Self::keep_plans).
@@ -130,12 +133,12 @@ impl Client {
         })
     }
 
-    /// Does exactly what a kept plan says, however large it is, or nothing.
+    /// Applies a kept plan exactly as it was shown, however large it is, or does nothing.
     ///
-    /// If the same event leads to another plan by now, nothing is stored, and the answer has that
-    /// plan; [`Plan::diff`] says what is different. If that only shows when the message is handled,
-    /// its event is skipped with the code `plan_changed`. To apply a plan twice is the same as
-    /// once, until it is previewed anew.
+    /// If the same event leads to another plan by now, nothing is stored, and that plan is
+    /// returned; [`Plan::diff`] says what is different. If the plan changes after this call and
+    /// before the message is handled, the event is skipped with the code `plan_changed`. Applying a
+    /// plan a second time has no effect, unless it was previewed anew.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) if the plan is not kept; else as for

@@ -44,10 +44,10 @@ pub struct TimesToFix {
 }
 
 impl TimesToFix {
-    /// So many events are looked at in one call.
+    /// The most events that one call reads.
     pub const EVENTS_MAX: u32 = 200;
 
-    /// Returns the time that so many percent of the events have not exceeded, by the nearest-rank
+    /// Returns the time that this percentage of the events has not exceeded, by the nearest-rank
     /// method: 50 is the median, 90 is p90. `None` if there are no events.
     #[must_use]
     pub fn percentile(&self, percent: u8) -> Option<Duration> {
@@ -61,11 +61,12 @@ fn percentile(mut times: Vec<Duration>, percent: u8) -> Option<Duration> {
     times.get(rank.saturating_sub(1)).copied()
 }
 
-/// What became of it.
+/// Questions about what became of an event.
 impl Client {
-    /// How many builds of an event have which mark, by mark and then by the code of the reason. All
-    /// counts are of one question, and each group has the filter that lists its builds. What is
-    /// not rebuilt is in the plan: [`Plan::excluded_by_code`](crate::plan::Plan::excluded_by_code).
+    /// Counts the builds of an event by mark (what became of the artifact) and then by the code of
+    /// the reason. All counts are of one moment, and each group has the filter that lists its
+    /// builds. Artifacts that are not rebuilt are in the plan:
+    /// [`Plan::excluded_by_code`](crate::plan::Plan::excluded_by_code).
     ///
     /// ```
     /// use freshmaker::backend::Paging;
@@ -105,12 +106,12 @@ impl Client {
         Ok(groups.collect())
     }
 
-    /// How long events took from their message to the end of their last build, newest first: of the
-    /// events of this filter those whose builds have all ended well. States in the filter are
-    /// ignored.
+    /// Returns how long events took from their message to the end of their last build, newest
+    /// first, for the events of this filter whose builds have all ended well. States in the filter
+    /// are ignored.
     ///
-    /// One page of at most [`TimesToFix::EVENTS_MAX`] events is looked at, and for each of them one
-    /// message.
+    /// Reads one page of at most [`TimesToFix::EVENTS_MAX`] events, and the message of each of
+    /// them.
     ///
     /// # Errors
     /// Those of the storage.

@@ -1,9 +1,8 @@
-//! What programs around an engine hold: send events, ask, wait, listen, cancel.
+//! The client: sends events, asks, waits, follows changes, and stores decisions of people.
 //!
 //! A [`Client`] works on a storage alone, in the process of an engine or in another one.
 //! [`Engine::client`](crate::Engine::client) gives one that also shares the engine's wake-ups, so
-//! that what it waits for is seen at once, and that can [preview](Client::preview) what an event
-//! would do.
+//! that it sees changes at once, and that can [preview](Client::preview) what an event would do.
 
 mod decide;
 mod failures;
@@ -50,16 +49,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// The place that errors of a client name.
+/// The origin that errors of a client name.
 const PLACE: &str = "client";
 
-/// Sends events to engines, asks what is stored, waits, listens, cancels. Cheap to clone.
+/// Sends events to engines, asks what is stored, waits, follows changes, and stores decisions of
+/// people. Cheap to clone.
 ///
-/// It works on what is stored, so it answers whether or not an engine runs; what is sent is handled
-/// once one does.
+/// A client only reads and writes the storage, so it works whether or not an engine runs; what it
+/// sends is handled when an engine runs.
 ///
-/// One message becomes one event for each handler that has something to say about it, so the way
-/// leads from [`send`](Self::send) over the message to its events, and from an event to its builds:
+/// A message becomes one event for each handler that does not ignore it. So [`send`](Self::send)
+/// returns the identity of a message, the message leads to its events, and an event to its builds:
 ///
 /// ```
 /// use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
@@ -134,8 +134,8 @@ impl Client {
     /// The source of messages that handlers [emitted](crate::Decision::Emit).
     pub const EMITTED: &'static str = "emitted";
 
-    /// The source of messages of the engine that a bus refused for good:
-    /// [dead letters](Self::dead_letters), whose reason says which bus, and why.
+    /// The source of messages of the engine that a bus refused for good. They are [dead
+    /// letters](Self::dead_letters), whose reason names the bus and the cause.
     pub const REFUSED: &'static str = "refused";
 
     /// Names reserved for internal sources; the builder rejects buses with these names.
@@ -144,8 +144,8 @@ impl Client {
     /// How long a client without an engine in its process waits before it asks again.
     const TICK: Duration = Duration::from_secs(1);
 
-    /// A client of this storage, in a process without an engine. It asks once a second for what it
-    /// waits for.
+    /// Returns a client of this storage, for a process without an engine. While it waits, it polls
+    /// the storage once a second.
     ///
     /// ```
     /// use freshmaker::client::Client;
@@ -165,13 +165,13 @@ impl Client {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The same with another clock, by which it waits.
+    /// Returns the same client with another clock, by which it waits.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         self.changed(|inner| inner.clock = clock)
     }
 
-    /// The same with a preview, see
+    /// Returns the same client with a preview, see
     /// [`EngineBuilder::preview`](crate::engine::EngineBuilder::preview).
     #[must_use]
     pub fn with_preview(self, preview: Preview) -> Self {
@@ -216,7 +216,7 @@ impl Client {
         self.inner.rng.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What each handler would decide about this event now. Nothing is stored, submitted or
+    /// Returns what each handler would decide about this event now. Nothing is stored, submitted or
     /// published.
     ///
     /// # Errors
@@ -247,7 +247,7 @@ impl Client {
         Ok(preview)
     }
 
-    /// One event.
+    /// Returns one event.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound), and those of the storage.
@@ -260,10 +260,10 @@ impl Client {
             .ok_or_else(|| Error::new(Remedy::NotFound, PLACE, format!("there is no event {id}")))
     }
 
-    /// A message that came in: whether it was handled, ignored, or is dead, and why. `source` is
-    /// the registered name of the bus, [`LOCAL`](Self::LOCAL) for what was sent through a client,
-    /// [`EMITTED`](Self::EMITTED) for what a handler emitted. What came by a bus and no handler
-    /// wants is not kept.
+    /// Returns a message that came in: whether it was handled, ignored, or is dead, and why.
+    /// `source` is the registered name of the bus, [`LOCAL`](Self::LOCAL) for a message that was
+    /// sent through a client, [`EMITTED`](Self::EMITTED) for one that a handler emitted. A message
+    /// of a bus that no handler wants is not stored.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound), and those of the storage.
@@ -272,7 +272,7 @@ impl Client {
         message.ok_or_else(|| Error::new(Remedy::NotFound, PLACE, format!("there is no message {id} from {source}")))
     }
 
-    /// Events, newest first, or as the paging says.
+    /// Returns events, newest first, or as the paging says.
     ///
     /// # Errors
     /// Those of the storage.
@@ -280,7 +280,7 @@ impl Client {
         self.reads().await?.events(filter, paging).await
     }
 
-    /// Builds, newest first, or as the paging says.
+    /// Returns builds, newest first, or as the paging says.
     ///
     /// # Errors
     /// Those of the storage.
@@ -288,7 +288,7 @@ impl Client {
         self.reads().await?.builds(filter, paging).await
     }
 
-    /// How many events there are of each kind, state and reason.
+    /// Counts the events of each kind, state and reason.
     ///
     /// # Errors
     /// Those of the storage.
@@ -296,7 +296,7 @@ impl Client {
         self.reads().await?.count_events(filter).await
     }
 
-    /// How many builds there are of each build system, state and reason.
+    /// Counts the builds of each build system, state and reason.
     ///
     /// # Errors
     /// Those of the storage.
@@ -304,8 +304,8 @@ impl Client {
         self.reads().await?.count_builds(filter).await
     }
 
-    /// How many builds each of these events has caused, by state, and by whether it still wants
-    /// them.
+    /// Counts the builds that each of these events has caused, by state, and by whether the event
+    /// still wants them.
     ///
     /// # Errors
     /// Those of the storage.
@@ -313,7 +313,7 @@ impl Client {
         self.reads().await?.count_caused(events).await
     }
 
-    /// Why these builds are there, and what they and others wait for.
+    /// Returns the causes of these builds, and their dependencies in both directions.
     ///
     /// # Errors
     /// Those of the storage.
@@ -321,7 +321,7 @@ impl Client {
         self.reads().await?.links(builds).await
     }
 
-    /// The attempts of a build, oldest first.
+    /// Returns the attempts of a build, oldest first.
     ///
     /// # Errors
     /// Those of the storage.
@@ -329,7 +329,7 @@ impl Client {
         self.attempts_of(vec![build]).await
     }
 
-    /// The attempts of these builds, by build, then oldest first.
+    /// Returns the attempts of these builds, by build, then oldest first.
     ///
     /// # Errors
     /// Those of the storage.
@@ -337,9 +337,9 @@ impl Client {
         self.reads().await?.attempts(builds).await
     }
 
-    /// The plan that an event follows, with the reasons of everything in it and out of it. It is
-    /// also there if it is empty, because the policy blocks everything for example. `None` if there
-    /// is no such event, or its handler gave no plan.
+    /// Returns the plan of an event, with the reasons of all inclusions and exclusions, also if it
+    /// has no builds, for example because the policy blocks everything. `None` if there is no such
+    /// event, or its handler returned no plan.
     ///
     /// # Errors
     /// Those of the storage.
@@ -347,8 +347,8 @@ impl Client {
         self.reads().await?.plan(event).await
     }
 
-    /// The history of an event, a build or an attempt, oldest first. Returns an empty list if it is
-    /// unknown.
+    /// Returns the history of an event, a build or an attempt, oldest first. The list is empty if
+    /// the row is unknown.
     ///
     /// # Errors
     /// Those of the storage.
@@ -356,7 +356,7 @@ impl Client {
         self.reads().await?.transitions(of).await
     }
 
-    /// What programs around the engine keep in its storage.
+    /// Returns the documents that programs around the engine keep in its storage.
     ///
     /// # Errors
     /// Those of the storage.
@@ -364,8 +364,8 @@ impl Client {
         Ok(self.storage().await?.documents())
     }
 
-    /// Messages that could not be understood or handled, newest first, with their bytes and the
-    /// reason. Among them are messages of ours that a bus [refused](Self::REFUSED).
+    /// Returns messages that could not be read or handled, newest first, with their bytes and the
+    /// reason. Among them are messages of the engine that a bus [refused](Self::REFUSED).
     ///
     /// # Errors
     /// Those of the storage.
@@ -375,8 +375,8 @@ impl Client {
         self.messages(vec![InboxState::Dead], paging).await
     }
 
-    /// Messages in one of these states, newest first. A message that is new and has a
-    /// [reason](crate::rebuild::InboxRecord::reason) waits for what the reason says.
+    /// Returns messages in one of these states, newest first. If a new message has a
+    /// [reason](crate::rebuild::InboxRecord::reason), the reason says what it waits for.
     ///
     /// # Errors
     /// Those of the storage.
@@ -384,7 +384,7 @@ impl Client {
         self.reads().await?.messages(states, paging).await
     }
 
-    /// How much there is of everything.
+    /// Returns the number of messages, events, builds and notifications in each state.
     ///
     /// # Errors
     /// Those of the storage.
@@ -401,17 +401,17 @@ impl Client {
         self.reads().await?.check_consistency().await
     }
 
-    /// Writes a copy of everything that is stored, as of one moment, into a new file, while engines
-    /// go on. Only a storage in a file can do that; others have tools of their own.
+    /// Writes a copy of all stored data, as of one moment, into a new file, while engines continue.
+    /// Only a storage in a file can do that; databases have tools of their own.
     ///
     /// # Errors
-    /// [`Rejected`](Remedy::Rejected) if the file is there already,
+    /// [`Rejected`](Remedy::Rejected) if the file exists already,
     /// [`Unsupported`](Remedy::Unsupported) if the storage cannot do it, and those of the storage.
     pub async fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
         self.storage().await?.upkeep().backup(to.as_ref()).await
     }
 
-    /// Changes of events and builds from now on. See [`Subscription`].
+    /// Follows the changes of events and builds from now on. See [`Subscription`].
     ///
     /// # Errors
     /// Those of the storage.
@@ -422,7 +422,7 @@ impl Client {
         Ok(self.subscribe_from(last))
     }
 
-    /// Changes of events and builds behind this [position](Subscription::position).
+    /// Follows the changes of events and builds behind this [position](Subscription::position).
     #[must_use]
     pub fn subscribe_from(&self, position: i64) -> Subscription {
         Subscription::behind(self.clone(), position)

@@ -9,23 +9,24 @@ use std::time::Duration;
 /// Builds whose rows and links are asked for at once.
 const CHUNK: usize = Paging::LIMIT_MAX as usize;
 
-/// So many levels of dependencies are followed for one build, and so many builds are read.
+/// The most levels of dependencies that are followed for one build, and the most builds that are
+/// read.
 const LEVELS_MAX: usize = 64;
 const ANCESTORS_MAX: usize = 2_000;
 
-/// So many ready and running builds of the build systems concerned are read for one build.
+/// The most ready and running builds of the build systems concerned that are read for one build.
 const QUEUE_MAX: u32 = 200;
 
-/// What is under way, and why it is not further.
+/// Questions about what is under way, and what it waits for.
 impl Client {
     /// Reads the builds that have not ended, what they wait for, who wants them, their live
     /// attempts, and which build systems are paused.
     ///
-    /// One answer serves for the forecast and for what any number of builds wait for; nothing more
-    /// is asked of the storage then. Programs that show it to many people keep it for a moment.
-    /// At most [`OpenBuilds::BUILDS_MAX`] builds are read, the oldest ones, in pages of 1,000, with
-    /// about three questions for each page. The pages are not of one moment: a build that waits for
-    /// one that was planned meanwhile has no expected time until the next look.
+    /// From one answer follow the forecast and what any number of builds wait for, without further
+    /// calls of the storage. A program that shows it to many people should keep it for a moment. At
+    /// most [`OpenBuilds::BUILDS_MAX`] builds are read, the oldest ones, in pages of 1,000, with
+    /// about three queries for each page. The pages are not of one moment: a build that waits for a
+    /// build which was planned meanwhile has no expected time until the next call.
     ///
     /// ```
     /// use freshmaker::client::Client;
@@ -73,8 +74,8 @@ impl Client {
         }
     }
 
-    /// When the open builds and their events are expected to end: [`OpenBuilds::forecast`] of
-    /// [`open_builds`](Self::open_builds).
+    /// Returns when the open builds and their events are expected to end: [`OpenBuilds::forecast`]
+    /// of [`open_builds`](Self::open_builds).
     ///
     /// # Errors
     /// Those of the storage.
@@ -83,16 +84,17 @@ impl Client {
         Ok(self.open_builds().await?.forecast(limits))
     }
 
-    /// What a build waits for: the way over its dependencies to the build that really holds it, why
-    /// that one does not go on, since when, and the next moment that can change it. `None` if it
-    /// runs, or has ended for another reason than a build that it needs.
+    /// Returns what a build waits for: the path over its dependencies to the build that really
+    /// holds it, why that build does not continue, since when, and the next moment that can change
+    /// this. `None` if the build runs, or has ended for another reason than the failure of a build
+    /// that it needs.
     ///
-    /// It follows from the present rows. At most 64 levels of dependencies and 2,000 builds are
-    /// read, and 200 of each build system concerned; what is further away is said to be not read.
-    /// For many builds at once take [`open_builds`](Self::open_builds).
+    /// The answer follows from the present rows. At most 64 levels of dependencies and 2,000 builds
+    /// are read, and 200 of each build system concerned; builds beyond are reported as not read.
+    /// For many builds at once use [`open_builds`](Self::open_builds).
     ///
-    /// What the circuit breaker of an engine does is not stored. A build system counts as
-    /// unreachable while a build that could not be sent to it waits for its next try.
+    /// The state of an engine's circuit breaker is not stored. A build system counts as unreachable
+    /// while a build that could not be sent to it waits for its next try.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) for an unknown build, and those of the storage.
@@ -117,7 +119,7 @@ impl Client {
         Ok(OpenBuilds { at: self.now(), paused, complete: true, ..OpenBuilds::default() })
     }
 
-    /// The live attempts of all build systems, and so many ready builds of each.
+    /// The live attempts of all build systems, and at most this many ready builds of each.
     pub(super) async fn due(&self, ready: u32) -> Result<Due> {
         let limits = DueLimits { ready, attempts: 0, pause_max: Duration::MAX };
         self.reads().await?.due(RunId::NONE, limits).await

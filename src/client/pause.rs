@@ -10,18 +10,18 @@ use std::collections::BTreeSet;
 /// The kind of the documents that say which build systems are paused; their id is its name.
 const KIND: &str = "pause";
 
-/// So many build systems can be paused at once.
+/// The most build systems that can be paused at the same time.
 const PAUSES_MAX: u32 = 1000;
 
-/// A build system to which nothing is submitted, because a person has said so.
+/// A build system that a person has paused: nothing is submitted to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Pause {
     /// The registered name of the build system.
     pub system: String,
-    /// Why.
+    /// The reason that the person gave.
     pub reason: String,
-    /// Who has said so.
+    /// Who has paused it.
     pub by: String,
     /// Since when.
     pub since: Timestamp,
@@ -40,10 +40,11 @@ struct Body {
 }
 
 impl Client {
-    /// Submits nothing more to a build system, in any engine on this storage, until it is
-    /// [resumed](Self::resume). What it has already goes on and is followed; what is ready waits.
+    /// Pauses a build system: no engine on this storage submits to it until it is
+    /// [resumed](Self::resume). Running builds continue and are followed; ready builds wait.
     ///
-    /// Engines see it within a tick. A build whose submission has begun by then is still submitted.
+    /// Engines see the pause within a tick (5 seconds by default). A build whose submission has
+    /// begun by then is still submitted.
     ///
     /// # Errors
     /// [`Rejected`](Remedy::Rejected) if it is paused already; else those of the storage.
@@ -68,7 +69,7 @@ impl Client {
         Ok(())
     }
 
-    /// The build systems that are paused, by name.
+    /// Returns the build systems that are paused, by name.
     ///
     /// # Errors
     /// Those of the storage.

@@ -10,7 +10,7 @@ use std::fmt;
 /// the replica.
 pub(crate) const KIND: &str = "replica";
 
-/// So many replicas of one storage are listed.
+/// The most replicas of one storage that are listed.
 pub(crate) const REPLICAS_MAX: u32 = 1000;
 
 /// An engine that shares its storage with others, and how it is configured.
@@ -31,27 +31,28 @@ pub(crate) const REPLICAS_MAX: u32 = 1000;
 pub struct Replica {
     /// The [name](crate::engine::EngineBuilder::replica) of the process.
     pub name: String,
-    /// The run that it is.
+    /// Its present run.
     pub run: RunId,
     /// Since when this run lasts, by the clock of the storage.
     pub since: Timestamp,
-    /// What all replicas have to have in common: build systems and their limits, verifiers, buses,
-    /// handlers with the kinds of their events, mode, limits, version; and a digest of the policy.
+    /// The settings that must be equal on all replicas: build systems and their limits, verifiers,
+    /// buses, handlers with the kinds of their events, mode, limits, version; and a digest of the
+    /// policy.
     pub settings: BTreeMap<String, String>,
 }
 
-/// A setting that two replicas do not have in common.
+/// A setting that differs between two replicas.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
     /// The other replica.
     pub replica: String,
-    /// What differs, such as `limit of koji`.
+    /// The name of the setting, such as `limit of koji`.
     pub setting: String,
-    /// The value on the other replica; `None` if it has none.
+    /// The value on the other replica; `None` if it does not have the setting.
     pub there: Option<String>,
     /// The replica that was compared with it.
     pub of: String,
-    /// The value on that one; `None` if it has none.
+    /// The value on that replica; `None` if it does not have the setting.
     pub here: Option<String>,
 }
 
@@ -64,8 +65,8 @@ impl fmt::Display for Difference {
 }
 
 impl Replica {
-    /// Returns what is configured otherwise on another replica, by the name of the setting; empty
-    /// if that is nothing.
+    /// Returns the settings that differ on another replica, by name; an empty list if all are
+    /// equal.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
         let names: BTreeSet<_> = self.settings.keys().chain(other.settings.keys()).collect();
@@ -101,9 +102,9 @@ struct Body {
 }
 
 impl Client {
-    /// The engines that share this storage and [have a
-    /// name](crate::engine::EngineBuilder::replica), by name. One that was killed is listed for up
-    /// to 90 seconds more.
+    /// Returns the engines that share this storage and [have a
+    /// name](crate::engine::EngineBuilder::replica), by name. An engine that was killed is listed
+    /// for up to 90 seconds more.
     ///
     /// # Errors
     /// Those of the storage.

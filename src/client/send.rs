@@ -11,7 +11,7 @@ pub(crate) const ASK_FIRST: &str = "ask_first";
 /// The end of the identity of a message that confirms a plan.
 const CONFIRMED: &str = "/confirmed";
 
-/// What became of a message that was handed in under an identity.
+/// Whether a message that was sent under an identity is new.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// It was stored now, under this identity.
@@ -52,11 +52,12 @@ impl Client {
         self.store(InboxRecord::new(Self::LOCAL, message, self.now())).await
     }
 
-    /// As [`send`](Self::send), under an identity of the caller's: sending it twice is the same as
-    /// once. The answer says whether it was new.
+    /// Stores an event as [`send`](Self::send) does, under an identity that the caller chooses:
+    /// sending it a second time has no effect. The answer says whether it was new.
     ///
-    /// An empty id stands for the content of the event: then a second event that says the same is
-    /// not handled for as long as the first one is [kept](crate::backend::Retention).
+    /// With an empty id the identity is made from the content of the event: then a second event
+    /// with equal content is not handled for as long as the first one is
+    /// [kept](crate::backend::Retention).
     ///
     /// ```
     /// use freshmaker::backend::Remedy;
@@ -95,13 +96,13 @@ impl Client {
     }
 
     /// Stores a message as it came, to be read by the parsers of an engine, and returns its
-    /// identity: for intakes other than a bus, such as a web hook. A message that comes twice under
-    /// one identity is one message; headers may differ. The identity is known for as long as the
-    /// message is [kept](crate::backend::Retention).
+    /// identity. This is for messages that do not come by a bus, such as those of a web hook. A
+    /// message that comes twice under one identity is one message; headers may differ. The identity
+    /// is known for as long as the message is [kept](crate::backend::Retention).
     ///
     /// The engine keeps a message that it cannot read, that is larger than its
     /// [limit](crate::engine::EngineBuilder::message_bytes_max), or that no handler wants, as a
-    /// dead letter. What comes from outside is best limited before it is handed in here.
+    /// dead letter. Limit the size of messages from outside before this call.
     ///
     /// # Errors
     /// [`Rejected`](Remedy::Rejected) if a message with this identity and another topic or body is
@@ -137,20 +138,20 @@ impl Client {
         Ok(id)
     }
 
-    /// Stores a message of a person's decision. A decision that is made twice is the same as once,
-    /// whoever makes it.
+    /// Stores a message of a person's decision. The second of two equal decisions has no effect,
+    /// even if another person makes it.
     pub(super) async fn send_decision(&self, message: Message) -> Result<String> {
         self.store(InboxRecord::new(Self::LOCAL, message, self.now())).await
     }
 
-    /// Starts a plan that was too large to be started unasked: that of an event skipped with the
-    /// code `ask_first`, by the hash under which a person has seen it. Returns the identity of a
-    /// new message with the same event, for the same handler; confirming again is the same as once.
-    /// If the plan has become another one meanwhile, that one is asked about again.
+    /// Confirms the plan of an event that was skipped with the code `ask_first` because the plan is
+    /// large. `plan` is the hash of the plan that the person has seen. Returns the identity of a
+    /// new message with the same event, for the same handler; confirming a second time has no
+    /// effect. If the handler makes another plan by then, that plan has to be confirmed again.
     ///
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) for an unknown event, [`Rejected`](Remedy::Rejected) for one
-    /// that asks nothing, or asks about another plan; else those of the storage.
+    /// that has no plan to be confirmed, or another one; else those of the storage.
     pub async fn confirm(&self, event: EventId, plan: &Digest) -> Result<String> {
         let event = self.event(event).await?;
         if event.reason.code != ASK_FIRST {
@@ -215,8 +216,8 @@ fn is_decision(id: &str) -> bool {
     Client::confirmed_by(id).is_some() || retried()
 }
 
-/// Returns whether two messages of one identity say the same. Headers are left out: intakes put
-/// times and traces of a delivery there.
+/// Returns whether two messages of one identity have equal content. Headers are not compared:
+/// senders put times and traces of a delivery there.
 fn is_same(one: &Message, other: &Message) -> bool {
     one.topic == other.topic && one.body == other.body
 }

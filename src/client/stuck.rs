@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Something that has not moved for a long time, and why.
+/// Something that has not changed for a long time, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stuck {
@@ -30,7 +30,7 @@ pub struct Stuck {
 pub enum StuckSubject {
     /// A message that is not handled yet.
     Message(MessageKey),
-    /// A message that could not be understood or handled, or that a bus has refused.
+    /// A message that could not be read or handled, or that a bus has refused.
     DeadLetter(MessageKey),
     /// A build, with its live attempt, if it has one.
     Build {
@@ -54,15 +54,15 @@ pub enum StuckSubject {
 const OLDEST: Paging = Paging { oldest_first: true, ..Paging::first(Paging::LIMIT_MAX) };
 
 impl Client {
-    /// Lists what has not moved for so long, with the cause of each: dead letters, messages that
-    /// wait, builds that are ready, being submitted, verified or stopped, attempts that are
-    /// overdue, buses that take no notifications, and rows among these that cannot be read. Oldest
-    /// first within each sort; at most [`Paging::LIMIT_MAX`] of each are looked at. What was looked
-    /// at by a person and cannot be mended goes from the list with [`dismiss`](Self::dismiss) and
-    /// [`give_up`](Self::give_up).
+    /// Lists what has not changed for longer than this time, with the cause of each: dead letters,
+    /// messages that wait, builds that are ready, being submitted, verified or stopped, attempts
+    /// that are overdue, buses that take no notifications, and rows among these that cannot be
+    /// read. Oldest first within each sort; at most [`Paging::LIMIT_MAX`] of each are read. A
+    /// person who cannot remove the cause takes an entry from the list with
+    /// [`dismiss`](Self::dismiss) or [`give_up`](Self::give_up).
     ///
-    /// A build that waits for another build is not listed: the one that it waits for is. Nor is one
-    /// that runs and whose deadline has not passed.
+    /// A build that waits for another build is not listed; the other build is. A running build is
+    /// listed only after its deadline.
     ///
     /// ```
     /// use freshmaker::client::Client;
@@ -161,7 +161,7 @@ impl Client {
         Ok(stuck)
     }
 
-    /// One build, whose build system has so many live attempts.
+    /// One build, whose build system has this many live attempts.
     async fn stuck_build(&self, build: BuildRecord, busy: u32) -> Result<Option<Stuck>> {
         let attempts = self.attempts(build.id).await?;
         let live = attempts.into_iter().rev().find(|attempt| attempt.state.is_live());

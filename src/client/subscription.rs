@@ -6,12 +6,12 @@ use std::collections::VecDeque;
 /// Notifications read from the storage at once.
 const BATCH: u32 = 200;
 
-/// Changes of events and builds, read from the storage: those of one event or build in the order in
-/// which they were stored.
+/// Follows the changes of events and builds, read from the storage. Changes of one event or build
+/// come in the order in which they were stored.
 ///
-/// It works in any process, and does not depend on buses: a change comes as soon as it is stored,
-/// if an engine in this process stored it, else within a tick. It does not end by itself. A server
-/// that waits for its open streams at its end therefore has to end them:
+/// A subscription works in any process, and does not depend on buses: a change that an engine in
+/// this process has stored comes at once, any other within a tick. It does not end by itself. A
+/// server that waits for its open streams before it stops therefore has to end them:
 ///
 /// ```
 /// use freshmaker::client::Subscription;
@@ -43,15 +43,16 @@ impl Subscription {
         Self { client, read: position, position, waiting: VecDeque::new(), missed: false }
     }
 
-    /// The position of the latest change that [`next`](Self::next) has returned, or that this
-    /// subscription began behind. One that is [resumed](Client::subscribe_from) there, in any
-    /// process, misses nothing and repeats nothing.
+    /// Returns the position of the latest change that [`next`](Self::next) has returned, or behind
+    /// which this subscription began. A subscription that [begins there](Client::subscribe_from),
+    /// in any process, misses no change and repeats none.
     #[must_use]
     pub fn position(&self) -> i64 {
         self.position
     }
 
-    /// The next change. While the storage fails for the moment, this call waits and tries again.
+    /// Returns the next change. While the storage fails with transient errors, this call waits and
+    /// tries again.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -74,9 +75,9 @@ impl Subscription {
         }
     }
 
-    /// Whether changes were removed from the storage before this subscription has read them, since
-    /// this was asked last: then what is shown must be asked for anew. The storage keeps the latest
-    /// thousand.
+    /// Returns whether, since the last call of this method, changes were removed from the storage
+    /// before this subscription has read them. Then everything that is shown must be read again.
+    /// The storage keeps the latest thousand changes of each partition.
     pub fn take_missed(&mut self) -> bool {
         std::mem::take(&mut self.missed)
     }

@@ -6,12 +6,12 @@ use futures_util::pin_mut;
 use std::time::Duration;
 use tokio::sync::futures::Notified;
 
-/// After a change of what is stored a client waits so long before it asks, because changes come in
+/// How long a client waits after a change before it reads the storage, because changes come in
 /// groups.
 const PACE: Duration = Duration::from_millis(10);
 
 impl Client {
-    /// Waits until the event has ended, and returns it. While no engine runs, nothing ends: put a
+    /// Waits until the event has ended, and returns it. While no engine runs, no event ends: put a
     /// timeout around this call if it must not wait for ever.
     ///
     /// # Errors
@@ -29,8 +29,8 @@ impl Client {
     }
 
     /// Waits until a message that was [sent](Self::send) is handled or [dead](InboxState::Dead),
-    /// and returns it. Its events are stored then, and may go on for long. While no engine runs, no
-    /// message is handled: put a timeout around this call if it must not wait for ever.
+    /// and returns it. Its events are stored then, and their builds may take long. While no engine
+    /// runs, no message is handled: put a timeout around this call if it must not wait for ever.
     ///
     /// # Errors
     /// As for [`wait_for_event`](Self::wait_for_event).
@@ -52,7 +52,8 @@ impl Client {
 
     /// Waits until a message that was [sent](Self::send) is handled and all of its events have
     /// ended, and returns these, newest first. There are none if every handler ignored it or it is
-    /// [dead](InboxState::Dead). What a handler emitted because of it are messages of their own.
+    /// [dead](InboxState::Dead). Events that a handler emitted because of it are messages of their
+    /// own, and are not waited for.
     ///
     /// # Errors
     /// As for [`wait_for_event`](Self::wait_for_event).

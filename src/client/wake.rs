@@ -15,8 +15,8 @@ pub(crate) struct Wake {
 }
 
 impl Wake {
-    /// Wakes the stages that these changes give something to do, and all who wait for a state. To
-    /// be called once they are stored.
+    /// Wakes the stages that have work because of these changes, and all callers that wait for a
+    /// state. To be called when the changes are stored.
     pub(crate) fn stored(&self, concerned: Concerned) {
         let Concerned { messages, drive, watch, verify } = concerned;
         for (stage, _) in

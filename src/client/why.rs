@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// So many builds of a name are read for [`Client::why`].
+/// The most builds of a name that are read for [`Client::why`].
 const BUILDS_MAX: u32 = 200;
 
-/// A sentence names at most so many artifacts that are a cause.
+/// The most artifacts that a sentence names as causes.
 const NAMES_MAX: usize = 5;
 
 /// Cells of a name and of a sentence in a line.
@@ -35,11 +35,11 @@ pub struct Why {
     pub name: String,
     /// What events did about it, the newest event first; one entry for each event and artifact.
     pub events: Vec<WhyEvent>,
-    /// How many of the newest events were read. Not all of them are looked at, once `limit` is
-    /// reached.
+    /// How many of the newest events were read. When `limit` is reached, the plans of the others
+    /// are not searched.
     pub events_read: usize,
-    /// Whether nothing was left out: older events whose plans were not read, more events or builds
-    /// than were asked for, rows that cannot be read.
+    /// Whether the answer is complete. It is not if there are older events whose plans were not
+    /// read, more events or builds than were asked for, or rows that cannot be read.
     pub complete: bool,
 }
 
@@ -93,17 +93,16 @@ impl WhyBuild {
 }
 
 impl Client {
-    /// [`why`](Self::why) reads the plans of at most so many events.
+    /// The most events whose plans [`why`](Self::why) reads.
     pub const WHY_EVENTS_MAX: u32 = 100;
 
-    /// Why artifacts of this name were rebuilt or not: what the newest events did about them, at
-    /// most `limit` entries, all from stored rows.
+    /// Returns why artifacts of this name were rebuilt or not: what the newest events did about
+    /// them, at most `limit` entries, all from stored rows.
     ///
-    /// The name is the id of an artifact, the name in the NVR that it is, or the name of an output.
-    /// The builds of a name are found however old they are, at most the newest 200. That an
-    /// artifact was left out of a plan is found in the newest
-    /// [`WHY_EVENTS_MAX`](Self::WHY_EVENTS_MAX) events. An event whose plan does not mention the
-    /// name is not listed.
+    /// The name is the id of an artifact, the name part of an id that is an NVR, or the name of an
+    /// output. The newest 200 builds of the name are found however old they are. Exclusions from
+    /// plans are found in the newest [`WHY_EVENTS_MAX`](Self::WHY_EVENTS_MAX) events. An event
+    /// whose plan does not mention the name is not listed.
     ///
     /// One plan is read for each event that is looked at, until `limit` entries are found; the
     /// history is read for each build, and what it waits for if it has not ended well.

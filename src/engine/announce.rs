@@ -5,14 +5,14 @@ use std::fmt;
 /// A message to be sent about a change, besides the engine's own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Announcement {
-    /// The topic. Of all messages about one change each has another one, since it is part of the
+    /// The topic. It must be different for each message about one change, since it is part of the
     /// message's id.
     pub topic: String,
     /// The body.
     pub body: Value,
 }
 
-/// Announces changes in another form, for those who expect the messages of another service.
+/// Announces changes in another form, for programs that expect the messages of another service.
 ///
 /// Registered with [`EngineBuilder::announcer`](super::EngineBuilder::announcer).
 ///
@@ -39,8 +39,8 @@ pub trait Announcer: fmt::Debug + Send + Sync + 'static {
     /// Returns the messages about a change, at most one for each topic.
     ///
     /// `rows` has the event with all its builds, or the build with its events, and all attempts of
-    /// these builds, as they are stored now: by then they may have changed further than `change`
-    /// says. The call must be cheap, and must give the same messages when it is made again with the
-    /// same arguments: a change may be announced twice.
+    /// these builds, as they are stored now. They may have changed since `change` was stored. The
+    /// call must be cheap, and must give the same messages when it is made again with the same
+    /// arguments: a change may be announced twice.
     fn announce(&self, change: &Notification, rows: &Neighbourhood) -> Vec<Announcement>;
 }

@@ -1,4 +1,6 @@
-//! Pauses before something that failed is tried again, in memory.
+//! Pauses before a call that failed is repeated, in memory: for messages, lookups, verifications
+//! and the like. The pause before a failed build is tried again is stored with the build; see
+//! `rebuild::limits`.
 //!
 //! The pause grows as `Limits::backoff` does, from 1 second to 300 by default, and is forgotten
 //! once the call succeeds or its subject has ended. A new run begins without pauses, which costs

@@ -1,5 +1,5 @@
-//! The circuit breakers of `drive`: a build system to which nothing could be sent gets no request
-//! for a while.
+//! The circuit breakers of `drive`: a build system to which a submission could not be sent, or that
+//! did not answer it, gets no further submission for a while.
 //!
 //! Without them every ready build would try on its own during an outage. A circuit breaker is
 //! closed (all builds may start), open (none may start until a moment), or probing (one build is
@@ -16,8 +16,8 @@
 //! The build that is let through is not one of those that have failed since the outage began, as
 //! long as there is another one. So a build that can never be sent does not hold up the others.
 //!
-//! All of this is in memory. Each run begins without it, which costs one round of
-//! requests.
+//! All of this is in memory. Each run begins with closed circuit breakers, which costs a few
+//! requests if a build system is still away.
 
 use crate::rebuild::{BuildId, Limits};
 use std::collections::{BTreeMap, BTreeSet};

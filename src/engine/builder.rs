@@ -56,11 +56,11 @@ pub enum ConfigError {
         /// The names of the handlers.
         handlers: [String; 2],
     },
-    /// A name that is stored and shown has nothing to be seen, begins or ends with white space, or
-    /// has control characters.
+    /// A name that is stored and shown has no visible character, begins or ends with white space,
+    /// or has control characters.
     #[error("{0:?} cannot be a name: it is empty, or has white space at its ends or control characters")]
     Name(String),
-    /// Nothing could be done with this limit.
+    /// A limit is 0, with which the engine could do nothing; the text names the limit.
     #[error("{0} is zero: nothing would ever be done")]
     Zero(&'static str),
     /// The policy has rules for a handler that is not registered.
@@ -220,8 +220,8 @@ impl EngineBuilder {
     /// Sets the concurrency limit of a build system: how many of its attempts may be live at once,
     /// over all runs of the storage. [`ConcurrencyLimits::DEFAULT`] if not set.
     ///
-    /// 0 pauses the build system: what it has goes on, and nothing is submitted until an engine
-    /// with another limit runs. [`Client::stuck`] lists the builds that wait for that.
+    /// 0 pauses the build system: running builds continue, and nothing is submitted until an engine
+    /// with another limit runs. [`Client::stuck`] lists the builds that wait.
     #[doc(alias = "concurrency")]
     #[doc(alias = "parallelism")]
     #[doc(alias = "queue")]
@@ -258,10 +258,11 @@ impl EngineBuilder {
         self
     }
 
-    /// The rules of what may be rebuilt; everything, if not set. Handlers get it from
-    /// [`Context::policy`](crate::Context::policy) and plan with it: the engine does not judge a
-    /// plan a second time. An event whose plan has become empty because everything is blocked ends
-    /// [`Skipped`](crate::rebuild::EventState::Skipped), and its plan says which rule blocked what.
+    /// Sets the rules that say what may be rebuilt; everything, if not set. Handlers get the policy
+    /// from [`Context::policy`](crate::Context::policy) and plan with it: the engine does not judge
+    /// a plan a second time. An event whose plan has become empty because everything is blocked
+    /// ends [`Skipped`](crate::rebuild::EventState::Skipped), and its plan says which rule blocked
+    /// what.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
@@ -333,8 +334,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets how long is kept what nothing needs any more; [`Retention::default`] if not set. It is
-    /// removed in small transactions, at most once in an hour.
+    /// Sets how long old rows are kept; [`Retention::default`] if not set. They are removed once in
+    /// an hour, in small transactions.
     #[doc(alias = "cleanup")]
     #[doc(alias = "garbage collection")]
     pub fn retention(mut self, retention: Retention) -> Self {
@@ -350,9 +351,9 @@ impl EngineBuilder {
     }
 
     /// Gives this process a name among the engines that share its storage, such as that of its
-    /// host. It then says how it is configured, and logs by name what is configured otherwise on
-    /// another replica: build systems, limits, handlers, the policy. [`Client::replicas`] lists
-    /// all. Without a name nothing is said and nothing compared.
+    /// host. The engine then stores how it is configured, and logs which settings differ on which
+    /// other replica: build systems, limits, handlers, the policy. [`Client::replicas`] lists all
+    /// replicas. An engine without a name stores and compares nothing.
     ///
     /// ```
     /// # use freshmaker::Engine;
@@ -375,7 +376,8 @@ impl EngineBuilder {
     /// Returns the engine.
     ///
     /// # Errors
-    /// [`ConfigError`] if something is missing, named twice or limits nothing.
+    /// [`ConfigError`] if a required part is missing, a name is used twice, or a name or limit is
+    /// invalid.
     pub fn build(self) -> Result<Engine, ConfigError> {
         self.check()?;
         let storage = self.guarded().ok_or(ConfigError::NoStorage)?;
@@ -397,8 +399,8 @@ impl EngineBuilder {
         Ok(Engine { core: Arc::new(core) })
     }
 
-    /// Returns a [`Preview`] with the same handlers, catalogs, parsers and policy as an engine,
-    /// without one. It is for a program beside the engine, whose client gets it with
+    /// Returns a [`Preview`] with the handlers, catalogs, parsers and policy of this configuration,
+    /// without an engine. It is for a program beside the engine, whose client gets it with
     /// [`Client::with_preview`]. A storage is optional; with one, plans have estimates from earlier
     /// builds.
     ///

@@ -1,9 +1,9 @@
 //! Holds what all stages of an engine share: backends, bounds, wake-ups, and the lease of the
 //! current run.
 //!
-//! Nothing here is the state of a build. A process that dies loses only the knowledge which
-//! unreadable rows were reported, the generator of random numbers, and the lease, which expires in
-//! the storage.
+//! No state of a build is kept here. A process that dies loses only the list of the unreadable rows
+//! that were reported, the generator of random numbers, and the lease, which expires in the
+//! storage.
 //!
 //! Two signals end a stage. `Core::stop` requests the end: a stage takes no new work, completes the
 //! calls under way, and returns. `Core::lose` says that the storage refuses this run: nothing that
@@ -442,7 +442,7 @@ impl Core {
         self.held().ttl
     }
 
-    /// Returns the current time by the clock of the storage as if nobody had set it since this
+    /// Returns the current time by the clock of the storage as if it had not been set since this
     /// engine began; `None` before the first lease.
     pub(super) fn steady_now(&self) -> Option<Timestamp> {
         let (began, at) = self.held().began?;

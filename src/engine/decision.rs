@@ -11,10 +11,12 @@
 //!   asked again later. What the others have decided is stored.
 //! * A handler does not end within `handler_timeout`: likewise, and that is a try of the message.
 //!
-//! A single dry run differs in its mode, which becomes part of its event and builds, and in the
-//! queue of its builds; what is read is the same.
+//! A dry run of a single event differs in its mode, which becomes part of its event and builds, and
+//! in the queue of its builds; what is read is the same.
 //!
-//! Bounds: `Limits::plan_builds_max` for a plan, `LATEST_MAX` for the search of an earlier content.
+//! Bounds: a plan with more than `Limits::plan_builds_max` builds fails its event
+//! (`plan_too_large`); a plan above the policy's `ask_above` is left to a person (`plan::gate`);
+//! `LATEST_MAX` bounds the search for an earlier content.
 
 use super::calls::{NoAnswer, in_time, unharmed};
 use super::registry::{Entry, Opened, Registry};
@@ -146,8 +148,8 @@ impl Decided {
     }
 }
 
-/// A message that so many led to, each emitted by a handler of the one before, may lead to no
-/// further one: handlers that emit for each other would go on for ever.
+/// The longest chain of messages that each were emitted because of the one before. Handlers that
+/// emit for each other would otherwise go on for ever.
 const GENERATIONS_MAX: u32 = 10;
 
 /// Number of latest builds of one artifact among which its latest content is searched; builds of
@@ -265,7 +267,7 @@ impl Decider {
                 }
                 let confirmed: Option<Digest> = match incoming.headers.get(Message::CONFIRMS) {
                     Some(text) => text.parse().ok(),
-                    // A person who retries has not seen a plan that nobody was ever asked about.
+                    // A person who retries has not seen a plan that was never to be confirmed.
                     None => retry.filter(|retry| retry.of.reason.code != ASK_FIRST).map(|_| plan.hash()),
                 };
                 let policy = self.readable.policy.for_handler(handler);

@@ -118,7 +118,7 @@ struct State {
     starting: Starting,
     breakers: Breakers,
     backoffs: Backoffs<BuildId>,
-    /// So many builds the build system with the most room could take in the last look.
+    /// How many builds the build system with the most room could take when the rows were last read.
     room: u32,
 }
 

@@ -1,5 +1,5 @@
-//! Group commit: the one door for facts about builds. What is reported within a moment is decided
-//! and committed together.
+//! Group commit: the only way by which facts about builds are stored. What is reported within a
+//! moment is decided and committed together.
 //!
 //! Every stage reports what it has seen through `Core::apply`; nothing else changes the state of a
 //! build. The inputs wait in a queue. The stage `run` takes those that are there, at most
@@ -13,13 +13,15 @@
 //!
 //! # What happens when something fails
 //!
-//! * An input does not fit: it changes nothing, its reporter is told, and the others go on.
+//! * An input does not fit: it changes nothing, its reporter gets the error, and the others go on.
 //! * The storage refuses the group, a row of it cannot be read, or it conflicts, fails or has an
-//!   unknown outcome again and again: it is divided, and each half is decided alone. So an odd input
-//!   holds up its group for a few more transactions, and never decides about the others.
-//! * An input that is alone fails on: it is tried again with growing pauses, and does not count as a
-//!   group under way.
-//! * The start of a build conflicts for seconds: its reporter is told, and starts others first.
+//!   unknown outcome again and again: it is divided, and each half is decided alone. So an input
+//!   that cannot be stored delays its group by a few transactions, and does not affect the outcome
+//!   of the others.
+//! * An input that is alone still fails: it is tried again with growing pauses, and no longer counts
+//!   as a group under way.
+//! * The start of a build conflicts for seconds: its reporter gets the error, and starts others
+//!   first.
 //! * The outcome of the commit is not known: load again and look. An input that is stale then has
 //!   been stored: it has made itself stale.
 //! * A group takes longer than `PATIENCE`, because a call of the storage hangs: the next one is
@@ -50,18 +52,18 @@ const GROUP_MAX: usize = 100;
 /// Largest number of groups that are under way at the same time.
 const GROUPS_MAX: usize = 8;
 
-/// So long a group has the storage for itself.
+/// How long a group has the storage for itself.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// So many conflicts in a row a group may have before it is divided.
+/// The most conflicts in a row before a group is divided.
 const CONFLICTS_MAX: u32 = 3;
 
-/// So many conflicts in a row, some 20 seconds, the start of a build may have before its reporter
-/// is told. It holds the place of another build of its system for as long.
+/// The most conflicts in a row, about 20 seconds, before the start of a build is given up and its
+/// reporter gets the error. As long as it is tried, it takes the place of another build of its
+/// system.
 const STARTS_MAX: u32 = 14;
 
-/// So often in a row a group may fail to be loaded, or have an unknown outcome, before it is
-/// divided.
+/// The most failed loads and unknown outcomes in a row before a group is divided.
 const FAILURES_MAX: u32 = 3;
 
 /// Says why an input has changed nothing.
@@ -191,7 +193,7 @@ impl Core {
         let (reporter, answer) = oneshot::channel();
         self.group.waiting().push_back(Member { input, build, unknown: false, reporter });
         self.group.joined.notify_one();
-        // Nobody drops an input without an answer but a run that is over, and this future with it.
+        // Only a run that is over drops an input without an answer, and this future with it.
         answer.await.unwrap_or(Err(NotApplied::Fenced))
     }
 }
@@ -274,8 +276,8 @@ async fn divide(core: &Core, mut members: Vec<Member>) {
     }
 }
 
-/// Applies the inputs of a group, one after the other, and returns the commit, and what each
-/// reporter is told once it is stored.
+/// Applies the inputs of a group, one after the other, and returns the commit, and the answers that
+/// the reporters get once it is stored.
 fn together(core: &Core, loaded: Neighbourhood, members: &[Member]) -> (Commit, Vec<Answer>) {
     let mut rebuild = Rebuild::new(loaded, core.run());
     let (mut answers, mut at_most) = (Vec::with_capacity(members.len()), BTreeMap::new());

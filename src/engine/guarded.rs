@@ -1,5 +1,5 @@
-//! The storage and the catalogs as the engine uses them: each call has a time limit, and a panic is
-//! an error.
+//! Wraps the storage and the catalogs for the engine: each call has a time limit, and a panic
+//! becomes an error.
 //!
 //! A catalog without an answer is `Unavailable`: the message of the handler waits, and no try is
 //! counted.

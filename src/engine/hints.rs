@@ -1,10 +1,10 @@
 //! Matches messages of buses with live attempts, so that a poll can come early.
 //!
 //! `ingest` passes each received message to `note`; `watch` calls `take` at each look at the rows.
-//! A message is only recorded if it names an attempt that ran at the last look: the many messages
-//! about jobs of other users wake nothing. Everything is kept in memory. A hint that is lost,
-//! repeated or wrong costs at most one poll; a message that comes before its attempt is known is
-//! not recorded. The number of hints is bounded by the number of live attempts.
+//! A message is only recorded if it names an attempt that was live when `watch` last read the rows:
+//! the many messages about jobs of other users wake nothing. Everything is kept in memory. A hint
+//! that is lost, repeated or wrong costs at most one poll; a message that comes before its attempt
+//! is known is not recorded. The number of hints is bounded by the number of live attempts.
 //!
 //! ```text
 //! take(live: 1, 2)      -> nothing; 1 and 2 are known from now on

@@ -14,7 +14,8 @@
 //!   that is refused too, it is logged and not acknowledged; after a pause the next batch is
 //!   received.
 //! * The lease is lost: nothing changes. Messages are stored without a run, and the stage goes on
-//!   in the next one; a bus would not deliver again what a connection that still holds has got.
+//!   in the next run. It must not be dropped with the run: a bus does not deliver a message again
+//!   while the connection that has received it still holds.
 //! * A message is too large, or cannot be read, or its reader panics: it is stored as a dead letter
 //!   and acknowledged, so that it does not block others.
 

@@ -5,8 +5,9 @@
 //! after a tick. At most `Options::handlers_max` (8) messages are handled at the same time.
 //!
 //! All handlers of a message are asked at the same time. If they answer within `PATIENCE` of each
-//! other, their decisions are stored in one transaction; otherwise what is decided is stored, and
-//! the others are waited for. So a handler that hangs or fails holds no other one up:
+//! other, their decisions are stored in one transaction; otherwise the decisions that are there are
+//! stored, and the other handlers are waited for. So a handler that hangs or fails delays no other
+//! one:
 //!
 //! ```text
 //! 10:00:00  message 1: handlers a and b are asked
@@ -29,7 +30,7 @@
 //!   given back with a back-off, or is a dead letter with the code `refused`.
 //! * The answer to a claim is lost: each claim lists what the stage is handling. What the rows show
 //!   as claimed by this run and is not in the list is claimed again.
-//! * The process dies: whoever claims the messages that it has left counts a try for each of them.
+//! * The process dies: the run that claims the messages it has left counts a try for each of them.
 //!   After `Limits::message_tries_max` (5) tries a message is a dead letter, code `poison`.
 //! * The run ends because the stop was requested: what it still handles is given back without a
 //!   try, by `Storage::release`.
@@ -53,14 +54,14 @@ use futures_util::{FutureExt, StreamExt};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How long one message is handled alone. One that has been handled for so long has not killed the
-/// process, so that the others need not wait for it.
+/// How long one message is handled alone. If it is still being handled after this time, it has not
+/// killed the process, so that the others need not wait for it.
 const ALONE_MAX: Duration = Duration::from_secs(60);
 
-/// So long handlers that have decided wait for others of the same message, to be stored together.
+/// How long handlers that have decided wait for others of the same message, to be stored together.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The handlers of one message are asked so often, if other decisions are stored meanwhile. The
+/// How often the handlers of one message are asked, if other decisions are stored meanwhile. The
 /// last answer is stored in any case.
 const ASKED_MAX: u32 = 5;
 
@@ -166,7 +167,7 @@ async fn handle(core: &Core, record: InboxRecord) {
         Some(Err(error)) => return finish(core, record.dead(Reason::new("malformed", error.to_string()))).await,
         Some(Ok(envelope)) => asked_by(&record, envelope),
     };
-    // One that is new has no events, unless a run has ended while it was handled; `admission` looks.
+    // A new message has no events, unless a run has ended while it was handled; `admission` looks.
     let was_handled = record.tries > 0 || record.reason.is_some();
     let mut stored = if was_handled { handlers_with_events(core, &record).await } else { BTreeSet::new() };
     for round in 1..=ASKED_MAX {

@@ -9,8 +9,8 @@
 //! A run begins when the engine takes a lease of the storage, and ends when the stop was requested
 //! or the lease is lost. After a lost lease the engine drops all stages of the run, with the calls
 //! that they wait for (but not `ingest`, whose messages belong to no run), and begins the next run
-//! with fresh stages. Nothing has to be handed over: what is to be done follows from the rows, and
-//! the storage refuses every write of the run that is over.
+//! with fresh stages. The old run hands nothing to the next one: what is to be done follows from
+//! the rows, and the storage refuses every write of the run that is over.
 //!
 //! # What happens when something fails
 //!
@@ -106,7 +106,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts to configure an engine.
+    /// Returns a builder without any parts. It needs at least a storage, a catalog and a handler.
     pub fn builder() -> EngineBuilder {
         EngineBuilder::new()
     }
@@ -118,8 +118,8 @@ impl Engine {
         self.core.client.clone()
     }
 
-    /// Returns what this engine says about itself to the others of its storage, in no run yet;
-    /// `None` if it [has no name](EngineBuilder::replica).
+    /// Returns the configuration that this engine shows to the other replicas, without the number
+    /// of a run; `None` if the engine [has no name](EngineBuilder::replica).
     #[must_use]
     pub fn replica(&self) -> Option<Replica> {
         replica::of(&self.core)

@@ -1,9 +1,9 @@
 //! Outages of backends, so that each is logged when it begins and when it is over, and not at every
 //! try.
 //!
-//! A stage that repeats a step because a backend failed tells it to `Core::pause`, and tells
-//! `Core::works` when the step succeeds. One backend can be away for one stage and there for
-//! another, as a storage that can be read and not written, so they are counted by both.
+//! A stage that repeats a step because a backend failed calls `Core::pause`, and `Core::works` when
+//! the step succeeds. A backend can fail for one stage and work for another (a storage that can be
+//! read but not written), so outages are counted for each backend and stage.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How the storage is called among the backends, which have the names that they are registered by.
 pub(super) const STORAGE: &str = "storage";
 
-/// An outage that lasts is logged again after so long.
+/// After which time an outage that lasts is logged again.
 const AGAIN: Duration = Duration::from_secs(600);
 
 /// The outages that last, by stage and name of the backend.

@@ -1,7 +1,7 @@
 //! Finds out whether another decision about the same artifacts was stored since a handler was
 //! asked.
 //!
-//! A decision names the contents of parents as the catalogs told them. If a handler takes its time,
+//! A decision names the contents of parents as the catalogs answered. If a handler takes long,
 //! another message may be handled meanwhile, on newer answers. If the older decision was then
 //! stored behind the newer one, builds would be made from older contents until the next change. So
 //! the handler is asked again instead.
@@ -16,8 +16,8 @@
 //! Events of the same message do not count: its handlers were asked at the same moment.
 //!
 //! Two processes that store at the same moment conflict over the rows that both change, and each
-//! looks again. What is not noticed is a decision whose builds have all been planned and ended
-//! between this look and the commit.
+//! looks again. What this check does not see is a decision whose builds have all been planned and
+//! ended between this look and the commit.
 //!
 //! Bounds: `RECENT_MAX` events are looked at, and `message` asks again `ASKED_MAX` times at most.
 

@@ -1,5 +1,5 @@
-//! Answers what an event would do, with the same code that decides for the engine, and stores
-//! nothing.
+//! Previews: what an event would do, decided by the code that decides for the engine, without
+//! storing anything.
 
 use super::decision::{Answered, Decided, Decider, Incoming};
 use crate::backend::{Error, Remedy, Result};
@@ -12,8 +12,8 @@ use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Tells what an event would do, without an engine: it asks the handlers and the catalogs, and
-/// stores, submits and publishes nothing.
+/// Finds out what an event would do, without an engine: a preview asks the handlers and the
+/// catalogs, and stores, submits and publishes nothing.
 ///
 /// Made by [`EngineBuilder::preview`](super::EngineBuilder::preview), or part of the client of an
 /// engine. Cheap to clone.

@@ -151,7 +151,7 @@ struct Place<'a> {
 struct Heard {
     /// It does not publish.
     silent: AtomicBool,
-    /// So often in a row it has panicked instead of publishing.
+    /// How often in a row it has panicked instead of publishing.
     panics: AtomicU32,
     /// Of each partition the notification at which it fails.
     unsent: Mutex<BTreeMap<u16, Unsent>>,
@@ -161,18 +161,18 @@ struct Heard {
 #[derive(Clone, Copy, Debug, Default)]
 struct Unsent {
     at: i64,
-    /// So often in a row.
+    /// How often in a row it failed.
     tries: u32,
     /// Whether the bus has taken another one since.
     others_taken: bool,
-    /// So often another one was taken before this one failed again.
+    /// How often another one was taken before this one failed again.
     proofs: u32,
 }
 
-/// After so many tries others are published although one fails.
+/// The number of tries after which others are published although one fails.
 const TRIES_MIN: u32 = 10;
 
-/// So often others must have been taken meanwhile until it is the fault of the one that fails. A
+/// How often others must have been taken meanwhile before the fault is that of the message. A
 /// single time could be a bus that comes back at this moment.
 const PROOFS: u32 = 3;
 
@@ -204,13 +204,13 @@ impl Heard {
         self.unsent().get(&partition).is_some_and(|unsent| unsent.tries >= TRIES_MIN)
     }
 
-    /// Returns whether it is the fault of this notification that the bus fails.
+    /// Returns whether the bus fails because of this notification.
     fn is_unsendable(&self, partition: u16, at: i64) -> bool {
         self.unsent().get(&partition).is_some_and(|unsent| unsent.at == at && unsent.proofs >= PROOFS)
     }
 }
 
-/// A message over which a bus panics so often is refused.
+/// How often a bus may panic over a message before the message counts as refused.
 const PANICS_MAX: u32 = 5;
 
 impl Place<'_> {
@@ -285,9 +285,9 @@ impl Place<'_> {
         failed.map_or(Ok(stored && reached > position), Err)
     }
 
-    /// Finds out whether it is the bus that fails or what it was to publish: hands one of the later
-    /// notifications to it, each time another one, which is published again in its turn. It is the
-    /// first of its row, so that the versions of a row stay in order.
+    /// Finds out whether the bus fails or the notification: publishes one of the later
+    /// notifications, each time another one, which is published again in its turn. Only the first
+    /// one of each row is taken, so that the versions of a row stay in order.
     async fn probe(&self, bus: Option<&dyn Bus>, tries: u32, failed: &Notification, later: &[(i64, Notification)]) {
         if tries < TRIES_MIN {
             return;

@@ -2,7 +2,8 @@
 //! services.
 //!
 //! It is filled by the builder and does not change while the engine runs. The name of a handler is
-//! stored with its events; the order of registration is the order in which handlers are asked.
+//! stored with its events; the handlers of a message are asked at the same time, and their
+//! decisions are stored in the order of registration.
 
 use super::ConfigError;
 use super::calls::unharmed;
@@ -153,7 +154,7 @@ impl Registry {
     fn read_by_its_reader(&self, message: &Message) -> Option<Result<Envelope, ParseError>> {
         let ours = self.handlers.iter().find_map(|entry| entry.handler.read(message));
         ours.or_else(|| match self.parsers.parse(message)? {
-            // A parser of several kinds may give one that nobody wants.
+            // A parser of several kinds may return one that no handler wants.
             Ok(envelope) if self.of_kind(&envelope.kind).next().is_none() => None,
             read => Some(read),
         })

@@ -1,11 +1,13 @@
-//! Tells the other engines of a storage how this one is configured, and says what differs.
+//! Compares the configurations of the engines of a storage: stores how this one is configured, and
+//! logs what differs in the others.
 //!
 //! Only an engine with a name does so, see `EngineBuilder::replica`. Each `TURN` it renews a
-//! document under this name, and reads those of the others. What differs is logged once, by name,
-//! and once more when it no longer does. Nothing else follows from it.
+//! document under this name, and reads those of the others. A setting that differs is logged once,
+//! with its name and both values, and once more when it no longer differs. A difference has no
+//! other effect.
 //!
-//! * The process dies: its document ends after `LIFE`. Until then it is compared with, which is
-//!   harmless. A process of the same name takes the document over.
+//! * The process dies: its document expires after `LIFE`. Until then the others still compare
+//!   themselves with it, which is harmless. A process of the same name takes the document over.
 //! * Two living processes have the same name: each finds the run of the other one in the document,
 //!   and says so.
 //! * A document cannot be read, since a newer version has written it: it is left out.

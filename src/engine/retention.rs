@@ -1,14 +1,15 @@
-//! Removes from time to time what is not kept any longer.
+//! Asks the storage from time to time to remove old rows. How long they are kept is configured by
+//! `backend::Retention`; `StorageUpkeep::sweep` of each storage finds and removes them.
 //!
-//! One of all runs does it: the one that publishes the first partition of the notifications. It
-//! asks the storage once in an hour, and then again and again until nothing is removed, with a
-//! pause after each small transaction.
+//! Only one run does it: the one that publishes the first partition of the notifications. It asks
+//! the storage once in an hour, and repeats the call, with a pause after each small transaction,
+//! until nothing is removed.
 //!
 //! * The clock of the storage is set: nothing is removed until the engine is started again.
 //! * The storage fails: it is asked again at the next turn.
 //! * The process dies: what was removed is gone, and the next run goes on.
-//! * Two runs do it at the same time, because a partition has just changed hands: each removes what
-//!   the other one has left.
+//! * Two runs do it at the same time, because the partition has just moved from one to the other:
+//!   each removes what the other one has left.
 
 use super::core::Core;
 use crate::backend::Remedy;
@@ -20,7 +21,7 @@ use std::time::Duration;
 /// Time between two turns.
 const TURN: Duration = Duration::from_secs(3600);
 
-/// The clock of the storage may be set by so much, and rows are still removed.
+/// How far the clock of the storage may be set while rows are still removed.
 const CLOCK_MAX: Duration = Duration::from_secs(3600);
 
 /// Largest number of rows of each sort that are removed in one transaction.

@@ -1,4 +1,6 @@
-//! A person does an ended event over: what becomes of the message that asks for it.
+//! Handles an ended event again because a person asks for it: what becomes of the message that
+//! asks. (Whether a failed *build* is tried again is decided in `rebuild::apply`, with the numbers
+//! of `rebuild::limits`.)
 //!
 //! The handler of the event decides again, from what the catalogs and the policy say now. If only
 //! the failed part is retried, the plan is cut down to the artifacts whose builds did not end well.

@@ -33,8 +33,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Largest number of results of each build system that are verified at the same time.
 const VERIFIED_MAX: usize = 8;
 
-/// Largest number of builds that are looked at. So many may wait for verifiers that are away before
-/// others are hidden by them.
+/// Largest number of builds that are looked at. This many may wait for verifiers that are away
+/// before others are hidden by them.
 const LOOKED_AT_MAX: usize = 20_000;
 
 /// Verifies results until the stop was requested and all calls have ended.

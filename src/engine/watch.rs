@@ -17,7 +17,7 @@
 //! * The process dies or the lease is lost: nothing is kept in memory but the times of polls. The
 //!   next run polls everything at once and looks up what was being submitted.
 //! * The storage loses its last commits in a crash, and with them the answer to a submission of
-//!   this run: the attempt is looked up after two time limits of a call.
+//!   this run: the attempt is looked up after twice the time limit of a call.
 //!
 //! Bounds: `ATTEMPTS_MAX`, `POLL_BATCH`, `CALLS_MAX`.
 
@@ -55,7 +55,7 @@ const NEEDS_DECISION: &str = "needs_decision";
 /// many attempts a call may ask.
 type PollGroup = (String, BuildMode, bool, usize);
 
-/// An intent of this run that is older than so many calls may take is not being submitted.
+/// An intent of this run that is older than this many time limits of a call is not being submitted.
 const LEFT_AFTER: u32 = 2;
 
 /// The attempts of a call, and what became of it.
@@ -236,8 +236,8 @@ fn hinted(core: &Core, due: &Due, busy: &BTreeSet<AttemptId>) -> Vec<AttemptId> 
 /// alone.
 ///
 /// Whether an attempt is overdue is measured from its intent or from when it was first seen here,
-/// so that a clock that is set forward ends nothing. Only what happens to the clock while no
-/// process runs is not noticed.
+/// so that a clock that is set forward ends nothing. A change of the clock while no process runs
+/// cannot be seen.
 fn work<'a>(
     core: &'a Core,
     attempts: Vec<(AttemptRecord, BuildRecord)>,
@@ -455,7 +455,7 @@ fn is_left(core: &Core, attempt: &AttemptRecord, now: Duration) -> bool {
 ///
 /// 1. The session of the attempt is closed, so that nothing more can begin in it. Then the attempt
 ///    becomes one of this run. The second visit comes after `Capabilities::settle`, measured by the
-///    monotonic clock: what was let in before gets its time to take effect.
+///    monotonic clock: a request that was admitted before gets this time to take effect.
 /// 2. The build system is asked for the marker. Found: the attempt is adopted. Not found: it was
 ///    not submitted, and the build is sent again under the same release. No answer: asked again
 ///    after a back-off.
@@ -527,7 +527,7 @@ async fn look_up(
             let failure = Failure::new(FailureClass::Permanent, error.to_string());
             let _ = core.apply(Input::Refused { attempt: id.clone(), failure }, Some(build.id)).await;
         }
-        // Somebody else has decided: the rows say what is to be done.
+        // Another decision was stored: the rows say what is to be done.
         Err(NotApplied::Illegal(_) | NotApplied::Fenced) => {
             if let Some(external) = adopted {
                 tracing::error!(attempt.id = %id, %external, "the build system has it, but somebody has decided meanwhile");

@@ -171,7 +171,7 @@ pub struct Message {
     pub id: String,
     /// The dotted address of the message, for example `org.example.build.done`.
     pub topic: String,
-    /// The header fields. The engine reads only those that are named below, whoever has sent the
+    /// The header fields. The engine reads only those that are named below, from any sender of the
     /// message: who may publish on a bus that the engine listens to may do what they say.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,

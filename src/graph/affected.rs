@@ -64,7 +64,7 @@ impl Affected {
         affected
     }
 
-    /// Starts an answer with so many waves at the most. The answer is made by counting sort: first
+    /// Starts an answer with at most this many waves. The answer is made by counting sort: first
     /// [`count`](Self::count) everything, then [`place`](Self::place) it.
     pub(super) fn start(&mut self, waves: u32) {
         self.nodes.clear();
@@ -75,7 +75,7 @@ impl Affected {
         self.ends.resize(waves as usize + 1, 0);
     }
 
-    /// Counts so many nodes on this level; 1 is the first wave.
+    /// Counts this many nodes on this level; 1 is the first wave.
     #[inline]
     pub(super) fn count(&mut self, level: u32, nodes: u32) {
         self.ends[level as usize] += nodes;
@@ -257,7 +257,7 @@ impl<'a> Walk<'a> {
         }
         for at in (0..ends.len()).rev() {
             let component = &members[if at == 0 { 0 } else { ends[at - 1] }..ends[at]];
-            // Nobody in the component has a level yet, and everybody before it has.
+            // No member of the component has a level yet, and every node before it has one.
             let parents = component.iter().flat_map(|node| self.graph.parents.row(*node));
             let level = parents.map(|parent| self.levels[*parent as usize]).max().unwrap_or_default() + 1;
             for node in component {

@@ -139,7 +139,7 @@ impl ArtifactGraph {
                 self.links.add();
                 self.artifacts.push(None);
                 self.buildable.push(false);
-                // Nobody can hold as many as could not be numbered.
+                // Memory cannot hold more than can be numbered.
                 u32::try_from(self.artifacts.len() - 1).unwrap_or(u32::MAX)
             });
             self.numbers.insert(artifact.id.clone(), number);
@@ -310,7 +310,7 @@ impl ArtifactGraph {
         self.numbers.len()
     }
 
-    /// Whether the graph has no artifacts.
+    /// Returns whether the graph has no artifacts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.numbers.is_empty()

@@ -58,7 +58,7 @@ impl<'a> Closure<'a> {
         self
     }
 
-    /// Goes no further than so many edges. The default is no limit; 0 reaches nothing.
+    /// Limits the distance to this many edges. The default is no limit; 0 reaches nothing.
     pub fn within(mut self, depth: u32) -> Self {
         self.depth = depth;
         self

@@ -139,7 +139,7 @@ pub struct Csr {
 }
 
 impl Csr {
-    /// Returns the graph of so many nodes with these edges, each from a parent to a child. Cost:
+    /// Returns the graph of this many nodes with these edges, each from a parent to a child. Cost:
     /// O(n + m).
     ///
     /// # Errors

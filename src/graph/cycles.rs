@@ -3,7 +3,7 @@ use crate::artifact::ArtifactId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
-/// So many members are named in a message; a cycle can have thousands.
+/// The most members that a message names; a cycle can have thousands.
 const SHOWN: usize = 12;
 
 /// Artifacts that depend on each other: a strongly connected component of more than one, with one

@@ -68,7 +68,7 @@ impl<I: Index, T> Table<I, T> {
     /// Adds a row and returns its index.
     pub(crate) fn push(&mut self, value: T) -> I {
         self.rows.push(value);
-        // Nobody can hold as many as could not be numbered.
+        // Memory cannot hold more than can be numbered.
         I::of(u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX))
     }
 

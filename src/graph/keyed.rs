@@ -29,8 +29,8 @@ pub struct KeyedGraph<K> {
 }
 
 impl<K: Copy + Ord> KeyedGraph<K> {
-    /// The graph of these edges, each from a parent to a child, and of these keys, which may be
-    /// without edges.
+    /// Makes the graph of these edges, each from a parent to a child, and of these keys, which may
+    /// be without edges.
     #[must_use]
     pub fn new(keys: impl IntoIterator<Item = K>, edges: impl IntoIterator<Item = (K, K)>) -> Self {
         let edges: Vec<(K, K)> = edges.into_iter().collect();
@@ -54,16 +54,16 @@ impl<K: Copy + Ord> KeyedGraph<K> {
         self.named(&self.csr.topological_order())
     }
 
-    /// The strongly connected components, each in ascending order, parents before children. A key
-    /// that is in no cycle is a component of its own. See [`Csr::components`].
+    /// Returns the strongly connected components, each in ascending order, parents before children.
+    /// A key that is in no cycle is a component of its own. See [`Csr::components`].
     #[doc(alias = "SCC")]
     #[must_use]
     pub fn components(&self) -> Vec<Vec<K>> {
         self.csr.components().iter().map(|members| self.sorted(members)).collect()
     }
 
-    /// The strongly connected components of more than one key, each in ascending order, parents
-    /// before children.
+    /// Returns the strongly connected components of more than one key, each in ascending order,
+    /// parents before children.
     #[must_use]
     pub fn cycles(&self) -> Vec<Vec<K>> {
         let mut components = self.components();

@@ -94,7 +94,7 @@ impl EdgeKinds {
     /// Every kind.
     pub const ALL: Self = Self((1 << EdgeKind::ALL.len()) - 1);
 
-    /// Whether this kind is in the set.
+    /// Returns whether this kind is in the set.
     #[must_use]
     pub fn contains(self, kind: EdgeKind) -> bool {
         self.0 & kind.bit() != 0
@@ -126,7 +126,7 @@ impl EdgeKinds {
         Self(self.0 & !other.0)
     }
 
-    /// Whether the set has no kind.
+    /// Returns whether the set has no kind.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0

@@ -1,6 +1,6 @@
 use std::slice;
 
-/// So many neighbours are kept in one block, a sorted vector; more are kept in several blocks.
+/// The most neighbours in one block, a sorted vector; more are kept in several blocks.
 const BLOCK_MAX: usize = 256;
 
 /// The neighbours of a node in the order of their numbers, with what is known about each edge.

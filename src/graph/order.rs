@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 impl Csr {
-    /// The nodes in topological order, without those that are in a cycle or behind one.
+    /// Returns the nodes in topological order, without those that are in a cycle or behind one.
     ///
     /// Kahn's algorithm (Kahn 1962) with a heap: of several nodes whose parents have all been
     /// taken, the one with the lowest number is next, so the order is the lexicographically

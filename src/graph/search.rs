@@ -4,8 +4,8 @@ use super::frozen::FrozenGraph;
 use std::ops::Range;
 use std::time::Duration;
 
-/// A search that has walked over one edge in so many stops walking and sweeps over the whole graph,
-/// which is then faster: to walk jumps through memory, to sweep reads it in order. Measured.
+/// A search that has walked over one edge in this many stops walking and sweeps over the whole
+/// graph, which is then faster: to walk jumps through memory, to sweep reads it in order. Measured.
 const SWEEP_ABOVE: usize = 24;
 
 /// Questions to a [`FrozenGraph`], with the memory for their answers.

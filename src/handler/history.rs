@@ -3,14 +3,14 @@ use crate::plan::Plan;
 use crate::rebuild::{BuildMode, BuildRecord, EventId, EventRecord};
 use std::sync::Arc;
 
-/// What an engine has decided and built before, for handlers that build on it.
+/// The decisions and builds of earlier events, for handlers that depend on them.
 ///
-/// It only reads, and shows only what belongs to the mode of the engine: an engine that runs dry
-/// sees earlier dry runs, and one that really builds does not see them. A single dry run in an
-/// engine that really builds sees what a real event would see, and by its number also another dry
-/// run. Rows that cannot be read are left out, with a warning in the log.
+/// It only reads, and shows only rows of the engine's mode: a dry-run engine sees earlier dry runs,
+/// and an engine that really builds does not see them. A dry run of a single event sees what a real
+/// event would see, and by its number also another dry run. Rows that cannot be read are left out,
+/// with a warning in the log.
 ///
-/// An answer is that of the moment of the question. Before the engine stores a decision it asks the
+/// Each answer is as of the moment of its call. Before the engine stores a decision it asks the
 /// handler again if another event has meanwhile planned one of the same artifacts.
 ///
 /// ```

@@ -12,8 +12,8 @@
 //!
 //! # From an event to builds
 //!
-//! 1. The message is read, and all handlers of its [kind](Event::KIND) are called in the order of
-//!    their registration, one after the other. Up to 8 messages are handled at the same time.
+//! 1. The message is read, and all handlers of its [kind](Event::KIND) are called at the same time.
+//!    Up to 8 messages are handled at the same time.
 //! 2. The handler asks the [catalog](Context::catalog) for the artifacts that depend on what has
 //!    changed. The answer is an [`ArtifactGraph`]: artifacts with their sources, and edges from
 //!    children to parents. So modelling your artifacts is the work of a catalog; see
@@ -85,17 +85,18 @@ use std::time::Duration;
 /// The result of a handler. `?` works on any error type.
 ///
 /// A [`backend::Error`](crate::backend::Error) that is
-/// [transient](crate::backend::Error::is_transient) makes the whole message wait, with a growing
-/// back-off of 1 second to 5 minutes by default. All handlers of the message are then asked again.
-/// Any other error fails the event of this handler with the code `handler_failed`, and so does a
-/// panic.
+/// [transient](crate::backend::Error::is_transient) makes the message wait, with a growing back-off
+/// of 1 second to 5 minutes by default. Then this handler is asked again; what other handlers of
+/// the message have decided is stored. Any other error fails the event of this handler with the
+/// code `handler_failed`, and so does a panic.
 pub type HandlerResult = Result<Decision, BoxError>;
 
 /// What the engine is to do about an event.
 ///
 /// The decisions of all handlers of a message are stored in one transaction, with the fact that the
-/// message is handled. Only cancellations are applied before that, each in its own transaction; a
-/// repetition does not change them.
+/// message is handled; if a handler fails or takes longer than a second more than the others, what
+/// the others have decided is stored first. Cancellations are applied before that, each in its own
+/// transaction; a repetition does not change them.
 ///
 /// ```
 /// use freshmaker::handler::ImagePushed;
@@ -143,7 +144,8 @@ pub enum Decision {
     Rebuild(Plan),
     /// Handle these events as well, each made with [`Message::of`]. They are stored in the inbox,
     /// and then handled like messages of a bus. A message without an id gets one from the id of the
-    /// handled message and its position, so a repetition does not handle it twice.
+    /// handled message, the name of the handler and its position, so a repetition does not handle
+    /// it twice.
     Emit(Vec<Message>),
     /// Cancel these earlier events. Builds that no other event needs are cancelled; an event that
     /// has ended already is not changed. A dry run only cancels events that are dry runs.
@@ -396,11 +398,11 @@ impl Context {
         Ok(estimates)
     }
 
-    /// From so many builds on, a history is long: reading it costs more than an event of one image,
-    /// and what has ended in the last minute changes little.
+    /// From this many builds on, a history is long: reading it costs more than an event of one
+    /// image, and builds that ended in the last minute change little.
     const HISTORY_LONG: usize = 200;
 
-    /// So long estimates from a long history are used.
+    /// How long estimates from a long history are used before they are read again.
     const LEARNT_FOR: Duration = Duration::from_secs(60);
 
     /// How many builds [`estimates`](Self::estimates) reads: a few days of a large site, read in

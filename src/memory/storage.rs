@@ -46,7 +46,7 @@ impl Default for MemoryStorage {
 }
 
 impl MemoryStorage {
-    /// An empty storage with the clock of the machine, and one partition of notifications.
+    /// Makes an empty storage with the clock of the machine, and one partition of notifications.
     #[must_use]
     pub fn new() -> Self {
         let mut tables = Tables::default();
@@ -54,22 +54,23 @@ impl MemoryStorage {
         Self { tables: Mutex::new(tables), clock: Arc::new(SystemClock), ttl: LEASE_TTL }
     }
 
-    /// The same with another clock, by which leases end and moments are compared.
+    /// Returns the same with another clock, by which leases end and moments are compared.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The same with leases that last so long, instead of [`LEASE_TTL`]. For clocks that run fast.
+    /// Returns the same storage with leases of this length, instead of [`LEASE_TTL`]. For clocks
+    /// that run fast.
     #[must_use]
     pub fn with_lease_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// The same with so many partitions of notifications, at least one, which engines share. Only
-    /// before anything is stored.
+    /// Returns the same storage with this many partitions of notifications, at least one, which
+    /// engines share. Only before anything is stored.
     #[must_use]
     pub fn with_partitions(mut self, partitions: u16) -> Self {
         self.tables.get_mut().unwrap_or_else(PoisonError::into_inner).partitions = partitions.max(1);

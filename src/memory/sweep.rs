@@ -6,7 +6,7 @@ use crate::rebuild::{
 use crate::store::fenced;
 use crate::time::{Timestamp, earlier};
 
-/// Removes what is not kept any longer, at most so many rows of each sort.
+/// Removes rows that are not kept any longer, at most `limit` of each sort.
 pub(super) fn sweep(
     tables: &mut Tables,
     run: RunId,
@@ -50,7 +50,7 @@ fn old_events(tables: &Tables, retention: Retention, limit: usize, now: Timestam
     old.map(|(_, event)| event.id).take(limit).collect()
 }
 
-/// Whether a build has ended, nobody wants it any more, and nothing is made from it.
+/// Whether a build has ended, no event wants it any more, and no build is made from it.
 fn is_needless(tables: &Tables, build: &BuildRecord) -> bool {
     let (least, most) = (BuildId(i64::MIN), BuildId(i64::MAX));
     let (id, first, last) = (build.id, EventId(i64::MIN), EventId(i64::MAX));

@@ -1,3 +1,12 @@
+//! Where cycles are broken: which dependencies of a cycle are given up by `CyclePolicy::Break`.
+//!
+//! Called by `sequence` for each cycle, which then orders the members again without the
+//! dependencies that were given up. The choice is fixed by kinds and names, so that equal graphs
+//! give equal plans.
+//!
+//! *Invariant:* only dependencies of the permitted kinds are given up. *Invariant:* each of them
+//! would close a cycle with those that are kept, so none is given up without need.
+
 use super::members::Position;
 use crate::graph::{Csr, DynamicGraph, EdgeKinds};
 use std::cmp::Reverse;

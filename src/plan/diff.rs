@@ -1,3 +1,8 @@
+//! Differences between two plans, for the question "what if" and for a plan that is shown again.
+//!
+//! Plans are compared as they are stored, in the order of names; estimates and ranks are
+//! differences as well, which `PlanDiff::without_times` leaves out. Nothing is asked of a catalog.
+
 use super::render::Line;
 use super::{Changed, Exclusion, Plan, PlanCycle, PlanNode};
 use crate::artifact::{Artifact, ArtifactId, Nvr, Parameter};
@@ -5,7 +10,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// What is different in another plan: the answer of [`Plan::diff`]. Lists are by name.
+/// The differences of another plan, from [`Plan::diff`]. Lists are by name.
 ///
 /// *Invariant:* everything is empty if and only if the plans are equal.
 ///
@@ -40,26 +45,26 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PlanDiff<'a> {
-    /// What started the plans: new, gone, or of another content.
+    /// Changes that started only one of the plans, or with another content.
     pub changed: Vec<Difference<'a, Changed>>,
     /// Artifacts that only the other plan builds.
     pub added: Vec<&'a ArtifactId>,
     /// Artifacts that the other plan does not build any more.
     pub removed: Vec<&'a ArtifactId>,
-    /// Builds-to-be of both that differ.
+    /// Planned builds of both that differ.
     pub altered: Vec<NodeDiff<'a>>,
-    /// Exclusions that came, went, or have another reason.
+    /// Exclusions that only one plan has, or with another reason.
     pub excluded: Vec<Difference<'a, Exclusion>>,
     /// All cycles of both, if they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cycles: Option<CyclesDiff<'a>>,
 }
 
-/// One thing on both sides; `None` on the side where it is missing.
+/// A value in both plans; `None` for a plan in which it is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Difference<'a, T> {
-    /// Which.
+    /// The artifact that the value is about.
     pub id: &'a ArtifactId,
     /// Before.
     pub from: Option<&'a T>,
@@ -77,25 +82,25 @@ pub struct CyclesDiff<'a> {
     pub to: &'a [PlanCycle],
 }
 
-/// A build-to-be of both plans that differs.
+/// A planned build of both plans that differs.
 ///
 /// *Invariant:* it has at least one change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NodeDiff<'a> {
-    /// Which.
+    /// The artifact.
     pub id: &'a ArtifactId,
-    /// In what.
+    /// The aspects in which it differs.
     pub changes: Vec<Change<'a>>,
 }
 
-/// One thing in which a build-to-be differs, both sides as texts.
+/// One aspect in which a planned build differs, with both values as texts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Change<'a> {
-    /// In what.
+    /// The aspect.
     pub aspect: Aspect,
-    /// Of which parent or parameter, where there can be several.
+    /// The parent or parameter that it is about, if there can be several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,
     /// Before; `None` if it was not there.
@@ -104,7 +109,7 @@ pub struct Change<'a> {
     pub to: Option<String>,
 }
 
-/// In what builds-to-be can differ. The serialized names are stable.
+/// The aspects in which planned builds can differ. The serialized names are stable.
 ///
 /// ```
 /// use freshmaker::plan::Aspect;
@@ -116,7 +121,7 @@ pub struct Change<'a> {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Aspect {
-    /// What sort of thing it is.
+    /// The kind of the artifact.
     Kind,
     /// The build system.
     System,
@@ -203,7 +208,7 @@ fn differences<'a, T: PartialEq + 'a>(
     differences
 }
 
-/// Collects changes of one build-to-be.
+/// Collects changes of one planned build.
 struct Changes<'a>(Vec<Change<'a>>);
 
 impl<'a> Changes<'a> {
@@ -288,7 +293,7 @@ fn word(value: &impl Serialize) -> String {
 }
 
 impl PlanDiff<'_> {
-    /// Whether the plans are equal.
+    /// Returns whether the plans are equal.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let Self { changed, added, removed, altered, excluded, cycles } = self;

@@ -1,3 +1,8 @@
+//! Estimates of how long builds take, from the durations of earlier builds.
+//!
+//! They decide on the order of builds (ranks, positions in queues) and on expected times, never on
+//! whether something is built. So a wrong estimate costs time, and nothing else.
+
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -8,18 +13,17 @@ use std::time::Duration;
 pub struct Observation {
     /// What was built.
     pub artifact: ArtifactId,
-    /// What sort of thing it is.
+    /// The kind of the artifact.
     pub kind: ArtifactKind,
     /// From its submission to its end.
     pub duration: Duration,
 }
 
-/// How long builds will probably take, learnt from how long they took.
+/// Estimates how long builds will take, from how long earlier builds took.
 ///
-/// For an artifact that was built before it is the median of its latest five builds, which one
-/// build that hung does not move and which three builds of another length do. Else it is what the
-/// catalog says of the artifact, else the median of the latest builds of its kind, else a guess by
-/// kind.
+/// For an artifact that was built before, the estimate is the median of its latest five builds: one
+/// build that hung does not change it, three builds of another length do. Otherwise it is the
+/// estimate of the catalog, else the median of the latest builds of its kind, else a guess by kind.
 ///
 /// ```
 /// use freshmaker::plan::{Estimates, Observation};
@@ -49,9 +53,10 @@ impl Estimates {
     /// More artifacts are not remembered by name: further ones only count for their kind. The bound
     /// is several times what a distribution has.
     pub const ARTIFACTS_MAX: usize = 100_000;
-    /// So many builds of an artifact count: an odd number, so that the median is one of them.
+    /// How many of the latest builds of an artifact count: an odd number, so that the median is one
+    /// of them.
     pub const LATEST_OF_ARTIFACT: usize = 5;
-    /// So many builds of a kind count.
+    /// How many of the latest builds of a kind count.
     pub const LATEST_OF_KIND: usize = 101;
 
     /// Learns from a build. Of the builds of one artifact or kind, the latest count, in the order

@@ -1,3 +1,10 @@
+//! Explanations: why an artifact is in a plan or not, derived from the reasons that the plan
+//! stores.
+//!
+//! A plan stores for each build its direct reasons and for each exclusion a code, a sentence and
+//! the excluded parent. All longer chains are computed here when they are asked for, because the
+//! paths from the changes to all builds are as many as the edges of the graph, for each build.
+
 use super::render::Line;
 use super::{Changed, Exclusion, Plan, PlanNode, RebuildReason};
 use crate::artifact::ArtifactId;
@@ -7,7 +14,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// A sentence names at most so many artifacts of a chain; the first and the last ones are kept.
+/// The most artifacts of a chain that a sentence names; the first and the last ones are kept.
 const NAMES_SHOWN: usize = 10;
 
 /// Why an artifact is in a plan, or why not: [`Plan::explain`].
@@ -47,21 +54,21 @@ const NAMES_SHOWN: usize = 10;
 #[serde(tag = "status", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Explanation<'a> {
-    /// It is what changed, and is not rebuilt by the plan.
+    /// It has changed, and is not rebuilt by the plan.
     Changed,
     /// It is rebuilt.
     Rebuilt {
-        /// The build-to-be, with its reason in one word, and why it was asked for if it was.
+        /// The planned build, with its reason in one word, and why it was asked for if it was.
         node: &'a PlanNode,
         /// How changes reach it.
         derivation: Derivation<'a>,
     },
-    /// It was a candidate, and is out.
+    /// It was a candidate, and is not in the plan.
     Excluded {
-        /// Why.
+        /// The reason.
         reason: &'a Exclusion,
-        /// If it would only follow another excluded candidate: that one, the one that it would
-        /// follow, and so on. The last is the cause.
+        /// If the change would have reached it only through another excluded candidate: that
+        /// candidate, the one before it, and so on. The last is the cause.
         follows: Vec<Excluded<'a>>,
     },
     /// No change reaches it.
@@ -101,7 +108,7 @@ pub enum Explanation<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Derivation<'a> {
-    /// Where it begins, by name.
+    /// The artifacts with which it begins, by name.
     pub starts: Vec<Start<'a>>,
     /// The dependencies, by the wave of the child: those of a parent come before those of its
     /// children, except within a cycle.
@@ -115,9 +122,9 @@ pub struct Derivation<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Start<'a> {
-    /// Which.
+    /// The artifact.
     pub id: &'a ArtifactId,
-    /// To which content it changed, if it did.
+    /// Its new content, if it changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<&'a Changed>,
     /// Why it was asked for, if it was.
@@ -129,9 +136,9 @@ pub struct Start<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Step<'a> {
-    /// What changed or is rebuilt.
+    /// The artifact that changed or is rebuilt.
     pub parent: &'a ArtifactId,
-    /// What is rebuilt because of it.
+    /// The artifact that is rebuilt because of it.
     pub child: &'a ArtifactId,
     /// In which roles the child uses the parent.
     pub kinds: &'a [EdgeKind],
@@ -140,13 +147,13 @@ pub struct Step<'a> {
     pub reason: RebuildReason,
 }
 
-/// A candidate that is out.
+/// A candidate that is not in the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Excluded<'a> {
-    /// Which.
+    /// The artifact.
     pub id: &'a ArtifactId,
-    /// Why.
+    /// The reason, and the excluded parent through which a change would have come.
     pub reason: &'a Exclusion,
 }
 
@@ -161,8 +168,8 @@ pub struct ExcludedGroup<'a> {
 }
 
 impl Plan {
-    /// Returns the candidates that are out, grouped by the code of the reason: the largest group
-    /// first, then by code.
+    /// Returns the candidates that are not in the plan, grouped by the code of the reason: the
+    /// largest group first, then by code.
     ///
     /// ```
     /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Policy};
@@ -190,8 +197,8 @@ impl Plan {
         groups
     }
 
-    /// Returns why this artifact is in the plan, or why not: all that the plan knows about it.
-    /// Never fails: an artifact that the plan does not mention is
+    /// Returns why this artifact is in the plan, or why not, with everything that the plan has
+    /// about it. Never fails: an artifact that the plan does not mention is
     /// [`Unaffected`](Explanation::Unaffected).
     #[doc(alias = "provenance")]
     #[doc(alias = "why")]
@@ -213,7 +220,7 @@ impl Plan {
         let mut chain: Vec<Excluded<'_>> = Vec::new();
         let mut reason = reason;
         while let Some((id, next)) = self.followed(reason)
-            // Whoever wrote a plan by hand may have written a cycle.
+            // A plan that was written by hand may have a cycle.
             && chain.len() < self.excluded.len()
         {
             chain.push(Excluded { id, reason: next });

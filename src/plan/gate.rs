@@ -1,20 +1,26 @@
+//! Whether a person has to confirm a plan before it is started.
+//!
+//! The limit is `ask_above` of the policy. `engine::decision` asks, and refuses plans above
+//! `Limits::plan_builds_max` without asking anybody.
+
 use super::Plan;
 use crate::artifact::Digest;
 use crate::policy::Policy;
 use serde::Serialize;
 use std::fmt;
 
-/// Whether a plan may be started, or somebody has to be asked first: the answer of [`Plan::gate`].
+/// Whether a plan may be started, or a person has to confirm it first: the answer of
+/// [`Plan::gate`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
     /// It may be started.
     Open,
-    /// It is too large to be started unasked.
+    /// It is so large that a person has to confirm it.
     Ask(Ask),
 }
 
-/// What somebody is asked. As text it is the question.
+/// The question to a person. As text it is a sentence.
 ///
 /// *Invariant:* `builds` is larger than `limit`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,15 +28,16 @@ pub enum Gate {
 pub struct Ask {
     /// How many builds the plan has.
     pub builds: usize,
-    /// How many it may have to be started unasked.
+    /// How many builds a plan may have without a confirmation.
     pub limit: u32,
-    /// Which plan is to be confirmed.
+    /// The hash of the plan that is to be confirmed.
     pub plan: Digest,
 }
 
 impl Plan {
-    /// Whether the plan may be started under this policy. `confirmed` is the [hash](Self::hash) of
-    /// the plan that somebody has seen and wants: if it is this one, it may, however large it is.
+    /// Returns whether the plan may be started under this policy. `confirmed` is the
+    /// [hash](Self::hash) of the plan that a person has confirmed: if it is the hash of this plan,
+    /// the plan may be started, however large it is.
     ///
     /// ```
     /// use freshmaker::plan::Gate;

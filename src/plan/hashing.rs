@@ -1,3 +1,9 @@
+//! The hash of a plan, which a person confirms and by which plans are kept.
+//!
+//! It is made build by build, so that the hash of a plan of 50,000 builds can be interrupted (see
+//! `rebuild::admitting`). Estimates and ranks are left out: they change with every build, and a
+//! confirmation must stay valid.
+
 use super::{Plan, PlanNode};
 use crate::artifact::Digest;
 use serde::Serialize;

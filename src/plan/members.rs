@@ -125,7 +125,7 @@ impl<'a> Members<'a> {
                     row.sort_unstable_by_key(|(parent, _)| *parent);
                 }
             }
-            // Nobody can hold as many as could not be numbered.
+            // Memory cannot hold more than can be numbered.
             self.starts.push(u32::try_from(self.parents.len()).unwrap_or(u32::MAX));
         }
     }

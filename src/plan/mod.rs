@@ -32,9 +32,9 @@
 //! | How many are out for which reason? | [`Plan::excluded_by_code`] |
 //! | How long will it take at least? | [`Plan::lower_bound`] |
 //! | Because of which builds? | [`Plan::critical_builds`] |
-//! | How long will it take with so many builders? | [`Plan::forecast`] |
+//! | How long will it take with a number of builders? | [`Plan::forecast`] |
 //! | What would be different? ("what if") | [`Plan::diff`] |
-//! | Does somebody have to confirm it? | [`Plan::gate`], [`Plan::hash`] |
+//! | Does a person have to confirm it? | [`Plan::gate`], [`Plan::hash`] |
 //! | How does it look? | [`Plan::render`], [`Plan::diagram`] on a page |
 //!
 //! # A worked example
@@ -129,9 +129,9 @@ pub enum RebuildReason {
     /// Not recorded.
     #[default]
     Unknown,
-    /// Something it depends on was rebuilt.
+    /// An artifact that it depends on is rebuilt.
     Dependency,
-    /// What changed, or was asked for, is in it.
+    /// It depends directly on what changed, or was asked for.
     DirectlyAffected,
 }
 
@@ -153,7 +153,7 @@ impl RebuildReason {
     }
 }
 
-/// Something that changed and so started the plan.
+/// A change that started the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// Its new content, if the event said so or the catalog knows.
@@ -161,7 +161,7 @@ pub struct Changed {
     pub digest: Option<Digest>,
 }
 
-/// One thing that an artifact is built from.
+/// One artifact that another one is built from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanParent {
     /// The parent.
@@ -172,13 +172,13 @@ pub struct PlanParent {
     /// present content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// What it is called in its build system. That of a rebuild is known once it has ended, that of
-    /// another parent if the [planner](Planner::known_as) was told.
+    /// Its name in its build system. That of a rebuild is known when it has ended, that of another
+    /// parent if the [planner](Planner::known_as) was given it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
-/// One build-to-be.
+/// A planned build: one node of a plan.
 ///
 /// *Invariant:* `because` and `parents` are sorted by name without repetition, and each reason is
 /// also a parent. *Invariant:* a parent that the plan rebuilds is in an earlier wave, or the
@@ -202,12 +202,12 @@ pub struct PlanParent {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanNode {
-    /// What is built, as the graph describes it. Shared with the graph and with clones of the plan.
+    /// The artifact, as the graph describes it. Shared with the graph and with clones of the plan.
     pub artifact: Arc<Artifact>,
-    /// Why, in one word.
+    /// Why it is rebuilt, in one word.
     pub reason: RebuildReason,
-    /// Why, in names: the changed or rebuilt parents that put it into the plan. Empty for what was
-    /// only asked for.
+    /// The changed or rebuilt parents that put it into the plan, by name. Empty for an artifact
+    /// that was only asked for.
     pub because: Vec<ArtifactId>,
     /// Why it was asked for itself, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -216,7 +216,7 @@ pub struct PlanNode {
     /// once with this reason, and what waits for it fails too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub impediment: Option<Reason>,
-    /// Everything it is built from, by name.
+    /// All artifacts that it is built from, by name.
     pub parents: Vec<PlanParent>,
     /// Packages that the result must contain, or newer ones.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -247,7 +247,8 @@ pub struct Exclusion {
     pub code: String,
     /// The reason as a sentence.
     pub text: String,
-    /// The excluded artifact that this one would only follow, if that is the reason.
+    /// The excluded parent through which the change would have reached this artifact, if that is
+    /// the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<ArtifactId>,
 }
@@ -258,7 +259,8 @@ impl From<Reason> for Exclusion {
     }
 }
 
-/// Artifacts of a plan that depend on each other, and what was given up to order them.
+/// Artifacts of a plan that depend on each other, and the dependencies that were given up to order
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanCycle {
     /// The members of the strongly connected component, by name.
@@ -269,7 +271,7 @@ pub struct PlanCycle {
     pub broken: Vec<(ArtifactId, ArtifactId)>,
 }
 
-/// A validated DAG of builds-to-be.
+/// A validated DAG of builds that are to be made.
 ///
 /// A plan is made by [`ArtifactGraph::plan`](crate::ArtifactGraph::plan) or a [`Planner`] and never
 /// changes afterwards. Two equal plans have the same [`hash`](Plan::hash) on any machine.
@@ -317,8 +319,8 @@ pub struct Plan {
 pub const PLAN_VERSION: u32 = 2;
 
 impl Plan {
-    /// The code of the reason of a repository that is prepared for those that take packages from
-    /// it.
+    /// The code of the reason of a repository that is prepared for the artifacts that take packages
+    /// from it.
     pub const PREREQUISITE: &'static str = "prerequisite";
 
     /// The code of the reason of an artifact that was asked for with
@@ -330,7 +332,7 @@ impl Plan {
         self.changed.iter()
     }
 
-    /// Returns the builds-to-be, by name.
+    /// Returns the planned builds, by name.
     pub fn nodes(&self) -> impl Iterator<Item = &PlanNode> {
         self.in_order()
     }
@@ -340,7 +342,7 @@ impl Plan {
         self.nodes.values()
     }
 
-    /// Returns the build-to-be of an artifact; `None` if the plan does not build it.
+    /// Returns the planned build of an artifact; `None` if the plan does not build it.
     #[must_use]
     pub fn node(&self, id: &ArtifactId) -> Option<&PlanNode> {
         self.nodes.get(id)
@@ -352,13 +354,13 @@ impl Plan {
         self.nodes.len()
     }
 
-    /// Whether there is nothing to build.
+    /// Returns whether there is nothing to build.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    /// Returns the candidates that are out, with the reason of each, by name.
+    /// Returns the candidates that are not in the plan, with the reason of each, by name.
     pub fn exclusions(&self) -> impl Iterator<Item = (&ArtifactId, &Exclusion)> {
         self.excluded.iter()
     }
@@ -369,7 +371,8 @@ impl Plan {
         self.excluded.get(id)
     }
 
-    /// Returns the builds of this plan that a build-to-be waits for: its parents in earlier waves.
+    /// Returns the builds of this plan that a planned build waits for: its parents in earlier
+    /// waves.
     ///
     /// A parent that is rebuilt but not waited for is in a cycle, see [`cycles`](Self::cycles), or
     /// no change is carried along the dependency.
@@ -424,20 +427,21 @@ impl Plan {
         waves.into_values()
     }
 
-    /// Returns the longest chain of expected build times: no number of builders finishes sooner.
+    /// Returns the length of the critical path in expected build times: no number of builders
+    /// finishes sooner.
     #[doc(alias = "makespan")]
     #[must_use]
     pub fn critical_path(&self) -> Duration {
         self.nodes.values().map(|node| node.rank).max().unwrap_or_default()
     }
 
-    /// Returns the builds of the longest chain, each waiting for the one before it. If several
-    /// chains are as long, the first by name is taken at each step.
+    /// Returns the builds of the critical path, each waiting for the one before it. If several
+    /// paths are as long, the first by name is taken at each step.
     ///
-    /// Its length is the [`critical_path`](Self::critical_path). To make one of these builds faster
-    /// is the only way to make the whole faster. The critical path method (Kelley and Walker 1959):
-    /// ranks are known already, so the chain follows the largest rank among the children. Cost: O(m
-    /// log n) for m dependencies.
+    /// Its length is the [`critical_path`](Self::critical_path). The whole plan only becomes faster
+    /// if one of these builds does. The critical path method (Kelley and Walker 1959): ranks are
+    /// known already, so the path follows the largest rank among the children. Cost: O(m log n) for
+    /// m dependencies.
     ///
     /// ```
     /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
@@ -482,16 +486,17 @@ impl Plan {
         chain
     }
 
-    /// Returns what no schedule with so many builders can beat: the larger of the critical path and
-    /// the work divided by the number of builders. 0 builders count as 1.
+    /// Returns a lower bound for the duration with this many builders: the larger of the critical
+    /// path and the work divided by the number of builders. All build systems share these builders;
+    /// 0 count as 1. For a number of each system see [`lower_bound_by`](Self::lower_bound_by).
     #[must_use]
     pub fn lower_bound(&self, builders: u32) -> Duration {
         let work = self.nodes.values().fold(Duration::ZERO, |work, node| work.saturating_add(node.estimate));
         self.critical_path().max(work / builders.max(1))
     }
 
-    /// Returns what no schedule can beat if each build system has so many builders: the largest of
-    /// the critical path and, for each system, its work divided by its builders.
+    /// Returns a lower bound for the duration if each build system has this many builders: the
+    /// largest of the critical path and, for each system, its work divided by its builders.
     ///
     /// A system is named as the artifacts name it; `None` is the system of artifacts that name
     /// none.
@@ -556,11 +561,11 @@ impl Plan {
         self
     }
 
-    /// Returns the name of what this plan does: two plans that build the same for the same reasons
-    /// in the same order have the same hash on any machine.
+    /// Returns the hash of the plan: two plans that build the same for the same reasons in the same
+    /// order have the same hash on any machine.
     ///
-    /// How long the plan will take is no part of it: estimates are learnt from every build, and a
-    /// hash that somebody has been asked to confirm must stay valid.
+    /// Estimates are not part of it: they change with every build, and a hash that a person is
+    /// asked to confirm must stay valid.
     #[must_use]
     pub fn hash(&self) -> Digest {
         let mut hashing = Hashing::new(self);

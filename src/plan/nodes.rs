@@ -1,3 +1,8 @@
+//! The builds of a plan, as a sorted vector that clones of the plan share.
+//!
+//! A plan of a distribution has tens of thousands of builds, and is cloned by handlers, by the
+//! engine and by caches.
+
 use super::PlanNode;
 use crate::artifact::ArtifactId;
 use serde::{Serialize, Serializer};

@@ -1,3 +1,13 @@
+//! The planner: collects what a plan is to be made of, and makes it.
+//!
+//! The steps of `Planner::plan`, each a module: `selection` decides which artifacts are in,
+//! `members` numbers them in the order of names, `sequence` gives waves and ranks. Then the nodes
+//! are written, in the order of names: with the parents that put each into the plan, demands,
+//! estimates, and the reason if an artifact was asked for.
+//!
+//! The planner asks no catalog: the graph has to contain everything that may be affected, and all
+//! parents of that (`ArtifactGraph::affected_by`).
+
 use super::estimate::Estimates;
 use super::members::{Members, Named, Position};
 use super::nodes::Nodes;
@@ -11,11 +21,11 @@ use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Why there is no plan.
+/// Says why no plan can be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// What is said to have changed, or to be rebuilt, is not in the graph.
+    /// An artifact that was named as changed or to be rebuilt is not in the graph.
     #[error("no artifact {0} is known to the catalog")]
     Unknown(ArtifactId),
     /// Artifacts to be rebuilt depend on each other, and the [`CyclePolicy`] does not allow it. The
@@ -78,7 +88,7 @@ impl ArtifactGraph {
         changed.iter().fold(self.planner().policy(policy), |planner, id| planner.changed(id.clone(), None)).plan()
     }
 
-    /// Starts a plan with more to say than [`plan`](Self::plan) takes.
+    /// Starts a plan with more options than [`plan`](Self::plan) has.
     pub fn planner(&self) -> Planner<'_> {
         Planner {
             graph: self,
@@ -100,22 +110,23 @@ impl ArtifactGraph {
 }
 
 impl Planner<'_> {
-    /// This artifact has new content, made by somebody else; what depends on it is affected. The
-    /// digest is the new content, if it is known; else the one in the graph counts.
+    /// Says that this artifact has new content, which was not made by this plan; artifacts that
+    /// depend on it are affected. The digest is the new content, if it is known; else the one in
+    /// the graph counts.
     ///
-    /// What has changed is itself rebuilt only if a change of something else reaches it.
+    /// The changed artifact itself is rebuilt only if another change reaches it.
     pub fn changed(mut self, id: impl Into<ArtifactId>, digest: Option<Digest>) -> Self {
         self.changed.insert(self.canonical(id.into()), Changed { digest });
         self
     }
 
-    /// This artifact itself is to be rebuilt, and then what depends on it.
+    /// Requests a rebuild of this artifact itself, and of what depends on it.
     pub fn rebuild(self, id: impl Into<ArtifactId>) -> Self {
         self.rebuild_as(id, RebuildReason::DirectlyAffected, Reason::new(Plan::REQUESTED, "it was asked for"))
     }
 
-    /// This artifact itself is to be rebuilt for a reason that the caller knows better, and then
-    /// what depends on it.
+    /// Requests a rebuild of this artifact itself, for a reason of the caller, and of what depends
+    /// on it.
     ///
     /// ```
     /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Reason, RebuildReason};
@@ -133,8 +144,8 @@ impl Planner<'_> {
         self
     }
 
-    /// This artifact is not to be rebuilt, for a reason that the caller knows. It need not be in
-    /// the graph. What would only follow it is excluded as well.
+    /// Excludes this artifact, for a reason of the caller. It need not be in the graph. Artifacts
+    /// that a change reaches only through it are excluded as well.
     ///
     /// ```
     /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Reason};
@@ -156,16 +167,16 @@ impl Planner<'_> {
         self
     }
 
-    /// If this artifact is rebuilt, its result must contain this package or a newer one. The
-    /// [`Verifier`](crate::backend::Verifier) of its build system checks that. Several packages can
-    /// be demanded of one artifact.
+    /// Demands that the result of this artifact, if it is rebuilt, contains this package or a newer
+    /// one. The [`Verifier`](crate::backend::Verifier) of its build system checks that. Several
+    /// packages can be demanded of one artifact.
     pub fn demand(mut self, id: impl Into<ArtifactId>, package: Nvr) -> Self {
         self.demands.entry(self.canonical(id.into())).or_default().insert(package);
         self
     }
 
-    /// This artifact is not rebuilt, and its build system knows it under this name: what is built
-    /// from it is told the name, as for a parent that is rebuilt.
+    /// Gives the name under which the build system knows an artifact that is not rebuilt. Builds on
+    /// that artifact get the name with their request, as they do for a parent that is rebuilt.
     ///
     /// ```
     /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
@@ -184,10 +195,10 @@ impl Planner<'_> {
         self
     }
 
-    /// If this artifact is to be rebuilt, it cannot be, for a reason that the caller knows: how it
-    /// is built could not be looked up, for example. It becomes a part of the plan, also if it has
-    /// no recipe. Its build fails at once, and so do the builds of what the plan builds on it. With
-    /// an [exclusion](Self::exclude) the event would end as if all was well.
+    /// Says that this artifact cannot be built, for a reason of the caller, for example because its
+    /// recipe could not be looked up. If it is to be rebuilt, it becomes a part of the plan, also
+    /// without a recipe; its build fails at once, and so do the builds on it. With an
+    /// [exclusion](Self::exclude) the event would end as if all was well.
     ///
     /// ```
     /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, RebuildReason, Reason};
@@ -207,15 +218,14 @@ impl Planner<'_> {
         self
     }
 
-    /// Only what was named is rebuilt, without what depends on it.
+    /// Limits the plan to the artifacts that were named, without what depends on them.
     pub fn without_dependents(mut self) -> Self {
         self.dependents = false;
         self
     }
 
-    /// A change is carried on only along edges of these kinds, and only these decide on the order.
-    /// The default is all kinds. The parents of a build are listed with all their kinds
-    /// nevertheless.
+    /// Carries changes on only along edges of these kinds, which alone decide on the order. The
+    /// default is all kinds. The parents of a build are listed with all their kinds nevertheless.
     ///
     /// ```
     /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind};
@@ -237,40 +247,39 @@ impl Planner<'_> {
         self
     }
 
-    /// A change is carried on no further than so many edges. The default is no limit. Packages that
-    /// are linked against a library whose interface has changed are within 1.
+    /// Carries changes on over at most this many edges. The default is no limit. Packages that are
+    /// linked against a library whose interface has changed are within 1.
     pub fn within(mut self, depth: u32) -> Self {
         self.depth = depth;
         self
     }
 
-    /// What to do about cycles. The default is [`CyclePolicy::Reject`].
+    /// Sets how cycles are handled. The default is [`CyclePolicy::Reject`].
     pub fn cycles(mut self, cycles: CyclePolicy) -> Self {
         self.cycles = cycles;
         self
     }
 
-    /// How long builds took, from which follows how long they will take. The default is that
-    /// nothing is known but what the graph says.
+    /// Sets the estimates of how long builds take. The default are those of the graph alone.
     pub fn estimates(mut self, estimates: &Estimates) -> Self {
         self.estimates = estimates.clone();
         self
     }
 
-    /// The rules of what may be rebuilt. The default allows everything.
+    /// Sets the rules that say what may be rebuilt. The default allows everything.
     pub fn policy(mut self, policy: &Policy) -> Self {
         self.policy = policy.clone();
         self
     }
 
-    /// Facts about the event, which the rules of the policy may ask for beside those of each
+    /// Adds facts about the event, which rules of the policy can use in addition to those of each
     /// artifact.
     pub fn facts(mut self, facts: Facts) -> Self {
         self.facts = facts;
         self
     }
 
-    /// Returns the plan. If nothing follows from what was named, the plan is empty.
+    /// Returns the plan. It is empty if nothing has to be rebuilt.
     ///
     /// Cost: O(n + m) for n artifacts of the graph and m dependencies of what is reached, and the
     /// sorting of the names that the plan mentions.

@@ -1,3 +1,8 @@
+//! The roles in which a build uses a parent, such as parent image or builder stage.
+//!
+//! They are the kinds of the edge in the graph, in the order of `EdgeKind::ALL`, strongest first.
+//! Build systems get them with each parent.
+
 use crate::graph::{EdgeKind, EdgeKinds};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -6,8 +11,8 @@ use std::ops::Deref;
 /// The roles in which a parent is used: a short list of [`EdgeKind`]s, without memory of its own.
 ///
 /// A plan of a distribution has hundreds of thousands of such lists, nearly all with one entry. As
-/// vectors they took two fifths of the time of a plan. It reads like a slice, and is made from a
-/// vector, an array or a set of kinds; what is beyond the number of kinds there are is left out.
+/// vectors they took two fifths of the time of a plan. It can be read like a slice, and is made
+/// from a vector, an array or a set of kinds; entries beyond the number of kinds are left out.
 ///
 /// ```
 /// use freshmaker::EdgeKind;

@@ -1,3 +1,16 @@
+//! The first step of planning: which artifacts are rebuilt, and why each other candidate is not.
+//!
+//! Called by `planner` with everything that the caller has named. Reads the graph, the policy and
+//! the facts; the result goes to `members`. An artifact is left out, with the code
+//!
+//! * `no_recipe`, if the catalog has no source for it;
+//! * `policy`, if a rule blocks it or no allow rule matches;
+//! * that of the caller, if it was excluded by name;
+//! * `parent_not_rebuilt`, if every path to it leads through artifacts that are left out.
+//!
+//! Repositories that are prepared on demand are added for the artifacts that take packages from
+//! them. The policy is not asked about these, because they are not rebuilt for their own sake.
+
 use super::Exclusion;
 use super::planner::Planner;
 use crate::artifact::{Artifact, ArtifactId};

@@ -1,3 +1,13 @@
+//! The second step of planning: in which wave each selected artifact is built, and its rank.
+//!
+//! Called by `planner` with the `members`; everything here works on positions. Cycles are found
+//! here, and refused, accepted as groups, or broken by `breaking`, as the `CyclePolicy` says. The
+//! waves and ranks are written into the plan; what a build waits for follows from the waves alone
+//! (`Plan::needs`).
+//!
+//! *Invariant:* whatever is done about cycles, a build only waits for builds of earlier waves, so
+//! no plan can make builds wait for each other.
+
 use super::PlanCycle;
 use super::breaking::{Edge, break_cycle};
 use super::members::{Members, Position};
@@ -8,7 +18,7 @@ use std::time::Duration;
 
 /// What a plan does about artifacts that depend on each other.
 ///
-/// An artifact that depends on itself is no cycle: it is built with what there was before.
+/// An artifact that depends on itself is no cycle: it is built with its own earlier version.
 /// Artifacts that depend on each other only along kinds that the plan does not follow are no cycle
 /// either, see [`Planner::along`](super::Planner::along).
 ///
@@ -39,13 +49,13 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CyclePolicy {
-    /// There is no plan, but an error that names the members and a path around. Of several cycles,
-    /// the first by name.
+    /// Cycles are an error, which names the members and a path through them. Of several cycles the
+    /// first by name is reported.
     #[default]
     Reject,
     /// The members of a cycle are one group. They are in one wave, and none waits for another: each
-    /// is built with what there was before. What comes after the group waits for those members that
-    /// it depends on.
+    /// is built with the earlier versions of the others. Artifacts after the group wait for those
+    /// members that they depend on.
     Group,
     /// Dependencies of these kinds are given up where that is necessary: they are not waited for.
     ///

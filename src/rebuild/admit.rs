@@ -88,7 +88,7 @@ pub enum Outcome {
         /// The registered build system of each node.
         systems: BTreeMap<ArtifactId, String>,
     },
-    /// Nothing before somebody has confirmed this plan: the event is skipped for this reason, and
+    /// Nothing before a person has confirmed this plan: the event is skipped for this reason, and
     /// the plan is kept to be looked at.
     Ask {
         /// The plan.

@@ -136,7 +136,7 @@ impl<'a> Admitting<'a> {
         admitting
     }
 
-    /// Goes on for so many rows, at least one, and returns the result once it is complete.
+    /// Advances by this many rows, at least one, and returns the result once it is complete.
     ///
     /// # Errors
     /// The result is that of [`Rebuild::admit`].
@@ -514,7 +514,7 @@ impl<'a> Admitting<'a> {
     }
 
     /// Ends the build of a node if it is new and cannot be built, and what waits for it. A build
-    /// that was joined goes on: whoever asked for it before knows how it is built.
+    /// that was joined continues: the event that planned it first knows how it is built.
     fn fail(&mut self, mut nodes: Iter<'a, PlanNode>) -> Stage<'a> {
         let Some(node) = nodes.next() else { return self.end() };
         let numbers = self.admission.numbers();

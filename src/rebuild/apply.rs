@@ -14,6 +14,10 @@
 //! | decide, abandon | the attempt and the build, and if the build ends: see `ended` |
 //! | cancel | the event, its causes, and the builds that no other event wants |
 //!
+//! After a failed try, `failed` asks `Limits::retries` whether there is another one; a build whose
+//! inputs are those of its latest output ends in `reuse`; what an end means for dependents and
+//! events is in `ended`. Decisions before that (join, successor, first position) are in `admit`.
+//!
 //! *Invariant:* an input that does not fit the states changes nothing, and is an error value.
 //! *Invariant:* an end is counted once in each live event, and a dependency is satisfied once. Both
 //! hold because a final state is never left, and because a dependency keeps a flag. *Invariant:*
@@ -427,7 +431,7 @@ impl Rebuild {
 
     /// Handles an attempt that the build system reports as cancelled. There are three cases: the
     /// build was cancelled here and ends; it was overdue, which counts as a failure of the
-    /// infrastructure; or somebody cancelled it in the build system, which ends it as cancelled.
+    /// infrastructure; or it was cancelled in the build system, which ends it as cancelled.
     fn stopped(&mut self, id: BuildId, limits: &Limits) {
         let Some(build) = self.now.builds.get(&id) else { return };
         if build.cancel_at.is_some() {

@@ -22,7 +22,8 @@ use crate::reason::Reason;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// One transaction: what must hold, and what is then written. All of it takes effect, or nothing.
+/// One transaction: the conditions, and the changes that are written if they hold. It takes effect
+/// as a whole or not at all.
 ///
 /// A storage checks in this order: the [run](Self::run), the [edges](Self::edges), the
 /// [read set](Self::unchanged); then it writes the [changes](Self::changes), each over the version
@@ -46,27 +47,27 @@ pub struct Commit {
     pub edges: Option<u64>,
     /// Rows that the decision rests on and does not change: each must still have this version.
     pub unchanged: Vec<(RowKey, Version)>,
-    /// After this commit, each of these build systems has at most so many live attempts.
+    /// The most live attempts that each of these build systems may have after this commit.
     pub at_most: Vec<(String, u32)>,
     /// What is written.
     pub changes: Vec<RowChange>,
 }
 
 impl Commit {
-    /// Changes by a run, under no further condition than the versions that they expect.
+    /// Makes a commit of a run whose only conditions are the versions that the changes expect.
     #[must_use]
     pub fn by(run: RunId, changes: Vec<RowChange>) -> Self {
         Self { run: Some(run), changes, ..Self::default() }
     }
 
-    /// Changes by a client, which has no run.
+    /// Makes a commit of a client, which has no run.
     #[must_use]
     pub fn unfenced(changes: Vec<RowChange>) -> Self {
         Self { changes, ..Self::default() }
     }
 }
 
-/// Which row: one with a version, a history and, for an event or a build, notifications.
+/// Identifies a row that has a version and a history: an event, a build or an attempt.
 ///
 /// Displayed as `build 7`, in JSON `{"aggregate": "build", "id": 7}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,7 +82,8 @@ pub enum RowKey {
 }
 
 impl RowKey {
-    /// What it is, as the history and notifications name it: `event`, `build` or `attempt`.
+    /// Returns the sort of the row, as the history and notifications name it: `event`, `build` or
+    /// `attempt`.
     #[must_use]
     pub fn aggregate(&self) -> &'static str {
         match self {
@@ -91,7 +93,8 @@ impl RowKey {
         }
     }
 
-    /// Its decimal number, or the marker of an attempt, as the history and notifications name it.
+    /// Returns the decimal number, or the marker of an attempt, as the history and notifications
+    /// name it.
     #[must_use]
     pub fn id(&self) -> String {
         match self {
@@ -101,7 +104,7 @@ impl RowKey {
         }
     }
 
-    /// The row that the history or a notification names; `None` if it is none of these.
+    /// Returns the row that the history or a notification names; `None` if the texts name none.
     ///
     /// ```
     /// use freshmaker::rebuild::{BuildId, RowKey};
@@ -153,9 +156,9 @@ pub enum RowChange {
         record: Box<BuildRecord>,
         /// The version that must be there.
         expected: Option<Version>,
-        /// Whether more has changed than how far the build is. If not, the row
-        /// [is planned as](BuildRecord::is_planned_as) the stored one, and a storage need not write
-        /// that part of it again.
+        /// Whether more than the progress of the build has changed. If not, the row [is planned
+        /// as](BuildRecord::is_planned_as) the stored one, and a storage need not write that part
+        /// of it again.
         replanned: bool,
     },
     /// A new attempt, or a changed one. Its build, system, number and release and the time of its
@@ -187,7 +190,7 @@ pub enum RowChange {
     Trim {
         /// The partition.
         partition: u16,
-        /// The last position that goes.
+        /// The last position that is removed.
         up_to: i64,
     },
 }

@@ -39,7 +39,7 @@ impl Committing {
         Self { loaded, now, changes, plans, touched, relied_on, run, at, history, commit }
     }
 
-    /// Goes on for so many rows, at least one, and returns the commit once it is complete. It is
+    /// Advances by this many rows, at least one, and returns the commit once it is complete. It is
     /// then empty.
     pub fn step(&mut self, rows: usize) -> ControlFlow<Commit> {
         for _ in 0..rows.max(1) {

@@ -8,7 +8,7 @@ use super::record::{AttemptRecord, BuildRecord, RunId};
 use super::state::{AttemptState, BuildState};
 use crate::time::Timestamp;
 
-/// A request to the world.
+/// A call to a backend that the rows ask for.
 ///
 /// Effects are not stored: they follow from the stored rows, so that a restart, another process or
 /// a missed wake-up finds the same ones.

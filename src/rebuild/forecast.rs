@@ -45,11 +45,11 @@ pub enum Endless {
     /// tasks than can be numbered.
     #[error("task {0} is not in the workload")]
     Unknown(u32),
-    /// So many tasks wait for each other in a cycle, or for such tasks.
+    /// This many tasks wait for each other in a cycle, or for such tasks.
     #[error("{0} tasks wait for each other in a cycle, or for such tasks")]
     Cycle(u32),
-    /// A build system has tasks and no slot.
-    #[error("the build system {0:?} has no slot")]
+    /// A build system has tasks and a concurrency limit of 0.
+    #[error("the build system {0:?} has a concurrency limit of 0")]
     NoSlot(String),
 }
 
@@ -78,8 +78,8 @@ pub struct Workload<'a> {
 }
 
 impl<'a> Workload<'a> {
-    /// Tasks, numbered from 0 in this order, and who waits: pairs of (parent, child), in any order,
-    /// of which repeated ones count once more and make no difference.
+    /// Makes a workload of these tasks, numbered from 0 in this order, and of who waits for whom:
+    /// pairs of (parent, child), in any order; repeated pairs make no difference.
     ///
     /// # Errors
     /// [`Endless::Unknown`] and [`Endless::Cycle`].
@@ -176,9 +176,11 @@ impl<'a> Workload<'a> {
 pub(super) enum Begin {
     /// It starts when all that it waits for has ended, in its turn, and not before this.
     Waits(Duration),
-    /// It runs, and ends after its duration; it takes a slot of its build system or none.
+    /// It runs, and ends after its duration; it counts against the limit of its build system or
+    /// not.
     Runs { slot: bool },
-    /// It never starts or never ends, and what waits for it never starts. It may take a slot.
+    /// It never starts or never ends, and what waits for it never starts. It may count against the
+    /// limit.
     Held { slot: bool },
 }
 
@@ -195,7 +197,7 @@ pub(super) struct Played {
 pub(super) enum Follow {
     /// The other one waited for it.
     Parent(u32),
-    /// The other one got its slot.
+    /// It started because the other one ended, within the limit of their build system.
     Slot(u32),
 }
 
@@ -219,7 +221,7 @@ pub(super) struct Simulation<'s, 'a> {
     moments: BinaryHeap<Reverse<(Duration, Moment)>>,
     /// Of each task that is ready: since when, and which parent made it ready.
     ready: Vec<(Duration, Option<u32>)>,
-    /// Of each build system, the last task that gave a slot back, and when.
+    /// Of each build system, the task that ended last and counted against its limit, and when.
     freed: BTreeMap<&'a str, (Duration, u32)>,
     played: Vec<Option<Played>>,
 }
@@ -339,7 +341,8 @@ pub struct Forecast {
     pub lower_bound: Duration,
     /// Each build's time, in the order of the tasks, or of [`Plan::nodes`].
     pub spans: Vec<Span>,
-    /// Of each build system, the time in which its slots have nothing to do, all slots together.
+    /// Of each build system, the unused time within its limit, summed over all tasks that could run
+    /// at once.
     pub idle: BTreeMap<String, Duration>,
 }
 

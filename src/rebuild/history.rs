@@ -43,11 +43,11 @@ pub enum Actor {
     Handler(String),
     /// A person or a program that used a client, by the name that it gave.
     Person(String),
-    /// The answer to a question that the engine asked a build system or a verifier.
+    /// The answer of a build system or a verifier to a question of the engine.
     Poll,
     /// A moment that has passed.
     Timer,
-    /// The engine, by itself: it submitted, or was answered.
+    /// The engine, by itself: it submitted a build, or got the answer to a submission.
     Engine,
 }
 
@@ -118,20 +118,20 @@ pub struct Transition {
     pub from: Option<String>,
     /// State after.
     pub to: String,
-    /// Why.
+    /// The reason of the new state.
     pub reason: Reason,
     /// Who or what made it.
     pub actor: Actor,
     /// The run that made it; [`RunId::NONE`] for a client.
     pub run: RunId,
-    /// When.
+    /// When it was decided, by the clock of the storage.
     pub at: Timestamp,
 }
 
 /// A message about a change, to be published after the change is stored.
 ///
-/// JSON schemas of the bodies are in `schemas/` of the repository. Those who expect another form
-/// announce it with an [`Announcer`](crate::engine::Announcer).
+/// JSON schemas of the bodies are in `schemas/` of the repository. An
+/// [`Announcer`](crate::engine::Announcer) publishes the same changes in another form.
 ///
 /// There is a notification about a build when its public state changes: the step from `SUBMITTING`
 /// to `BUILDING` has none. There is one about an event when its state changes; a request to cancel
@@ -146,7 +146,7 @@ pub struct Notification {
     /// The event or build that changed.
     #[serde(flatten)]
     pub of: RowKey,
-    /// Version of the change it tells of.
+    /// Version of the row after the change.
     pub version: Version,
     /// Topic, without the prefix of a bus.
     pub topic: String,

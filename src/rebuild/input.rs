@@ -14,21 +14,21 @@ use crate::reason::{Reason, cut};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What a build made.
+/// The output of a build.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// Its name in the build system: an NVR, an image reference; empty if it has none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Its content. Without one, what depends on it is always rebuilt.
+    /// The digest of its content. Without a digest, builds that depend on it are never reused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// Where its list of contents lies (an SBOM, a package list).
+    /// The address of its list of contents (an SBOM, a package list).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contents: Option<String>,
 }
 
-/// What follows from a failure.
+/// The class of a failure, which decides whether the build is tried again.
 ///
 /// ```
 /// use freshmaker::rebuild::{Failure, FailureClass, Limits};
@@ -47,8 +47,8 @@ pub enum FailureClass {
     Deterministic,
     /// The machinery failed: tried again, after a pause.
     Infrastructure,
-    /// Stopped by something that says nothing about the build: tried again, and not counted as a
-    /// try.
+    /// Stopped for a reason that has nothing to do with the build: tried again, and not counted as
+    /// a try.
     Interrupted,
     /// The request itself is wrong: the build fails at once.
     Permanent,
@@ -57,20 +57,21 @@ pub enum FailureClass {
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What follows.
+    /// Its class.
     pub class: FailureClass,
     /// What happened, in a sentence without secrets.
     pub text: String,
 }
 
 impl Failure {
-    /// A failure of a class. A text that is longer than a [`Reason`](crate::Reason) may be is cut.
+    /// Makes a failure of a class. A text that is longer than a [`Reason`](crate::Reason) may be is
+    /// cut.
     pub fn new(class: FailureClass, text: impl Into<String>) -> Self {
         Self { class, text: cut(text.into(), Reason::TEXT_MAX) }
     }
 }
 
-/// What a build system says about an attempt it knows.
+/// The state of an attempt, as a build system reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Observed {
     /// Waiting or running.
@@ -79,25 +80,25 @@ pub enum Observed {
     Succeeded(Output),
     /// Ended badly.
     Failed(Failure),
-    /// Cancelled, by us or by somebody else.
+    /// Cancelled, by the engine or in the build system.
     Canceled,
     /// The build system no longer knows it.
     Vanished,
 }
 
-/// What a look at a result showed.
+/// The verdict of a verifier about a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verification {
     /// It has everything that was demanded. With the digest of its content, if that is better known
     /// than by the build system.
     Passed(Option<Digest>),
-    /// Nobody has looked: the result counts as the build system has reported it.
+    /// Not verified: the result counts as the build system has reported it.
     Unverified,
-    /// It lacks something that a build from fresh prerequisites may well have; the text says what
-    /// is in it and what should be.
+    /// It lacks something that a build from fresh repositories may have; the text says what it
+    /// contains and what was demanded.
     Stale(String),
-    /// It is wrong, and would be wrong again; the text says how.
+    /// It is wrong, and another build would give the same; the text says why.
     Failed(String),
 }
 
@@ -105,7 +106,7 @@ pub enum Verification {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// It is a ready build's turn: if its inputs are those of its latest output, it is reused, and
-    /// nothing is asked of the world.
+    /// no backend is asked.
     Reuse {
         /// The build.
         build: BuildId,
@@ -119,7 +120,8 @@ pub enum Input {
         /// The session it will be submitted in, if its build system has sessions.
         session: Option<SessionId>,
     },
-    /// What was prepared for a ready build is no longer there: it must be prepared anew first.
+    /// Repositories that were prepared for a ready build no longer exist: they must be prepared
+    /// anew first.
     Lost {
         /// The build.
         build: BuildId,
@@ -129,11 +131,12 @@ pub enum Input {
         /// The first of as many unused build numbers as there are repositories.
         unused: BuildId,
     },
-    /// Nobody can say now whether what was prepared for a ready build is still there.
+    /// It cannot be found out now whether the repositories that were prepared for a ready build
+    /// still exist.
     Postponed {
         /// The build.
         build: BuildId,
-        /// Why.
+        /// The reason.
         text: String,
         /// When to ask again, counted from now.
         after: Duration,
@@ -145,7 +148,7 @@ pub enum Input {
         /// What the build system calls it.
         external: ExternalId,
     },
-    /// The build system said no.
+    /// The build system refused the attempt.
     Refused {
         /// The attempt.
         attempt: AttemptId,
@@ -156,21 +159,21 @@ pub enum Input {
     NotSent {
         /// The attempt.
         attempt: AttemptId,
-        /// Why.
+        /// The reason.
         text: String,
     },
     /// The request may or may not have arrived.
     Unclear {
         /// The attempt.
         attempt: AttemptId,
-        /// What was seen.
+        /// The answer or error.
         text: String,
     },
     /// This engine run begins to look the attempt up.
     LookUp {
         /// The attempt.
         attempt: AttemptId,
-        /// How long a request may still take effect: the lookup waits so long.
+        /// How long a request may still take effect: the lookup waits this long.
         settle: Duration,
     },
     /// The lookup is complete: what the build system knows under the attempt's marker.
@@ -184,12 +187,12 @@ pub enum Input {
     LookupFailed {
         /// The attempt.
         attempt: AttemptId,
-        /// Why.
+        /// The reason.
         reason: Reason,
         /// When to try again, counted from now.
         after: Duration,
     },
-    /// A person has found out what became of a submission without a clear answer.
+    /// A person says what became of a submission without a clear answer.
     Decide {
         /// The attempt.
         attempt: AttemptId,
@@ -198,13 +201,13 @@ pub enum Input {
         /// The person.
         by: Actor,
     },
-    /// A person says that nothing more is to be expected of a build.
+    /// A person gives a build up.
     Abandon {
         /// The build.
         build: BuildId,
         /// The person.
         by: Actor,
-        /// Why.
+        /// The reason.
         text: String,
     },
     /// The build system was asked about the attempt.
@@ -213,11 +216,11 @@ pub enum Input {
         attempt: AttemptId,
         /// What it said.
         observed: Observed,
-        /// Whether a success is to be looked at by a [`Verifier`](crate::backend::Verifier) before
-        /// it counts.
+        /// Whether a [`Verifier`](crate::backend::Verifier) has to verify a success before it
+        /// counts.
         verify: bool,
     },
-    /// The result of a build was looked at.
+    /// The result of a build was verified.
     Verified {
         /// The build.
         build: BuildId,
@@ -232,7 +235,7 @@ pub enum Input {
         /// The attempt.
         attempt: AttemptId,
     },
-    /// Somebody wants an event to stop.
+    /// A person or a handler cancels an event.
     Cancel {
         /// The event.
         event: EventId,
@@ -266,7 +269,7 @@ impl Input {
         }
     }
 
-    /// The attempt it is about, if it is about one.
+    /// Returns the attempt it is about, if it is about one.
     #[must_use]
     pub fn attempt(&self) -> Option<&AttemptId> {
         match self {

@@ -14,7 +14,8 @@
 use super::input::FailureClass;
 use std::time::Duration;
 
-/// Bounds of what the state machine does by itself. Each has a default that suits most.
+/// Bounds of what the state machine does by itself: numbers of tries, pauses and sizes, each with a
+/// default.
 ///
 /// ```
 /// use freshmaker::rebuild::{FailureClass, Limits};
@@ -28,24 +29,24 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Real tries of a build whose machinery fails.
+    /// The most tries of a build whose machinery fails. Default: 3.
     pub tries_infrastructure_max: u32,
-    /// Real tries of a build whose recipe fails: one, and one to confirm.
+    /// The most tries of a build whose recipe fails: one, and one to confirm. Default: 2.
     pub tries_deterministic_max: u32,
     /// How often one try may be submitted again without counting as another try: because the
-    /// submission never arrived, was refused for the present, or was interrupted. 300 of the
-    /// longest pauses are about a day.
+    /// submission never arrived, was refused for the moment, or was interrupted. Default: 300,
+    /// which with the longest pause takes about a day.
     pub resubmits_max: u32,
-    /// First pause before a retry; doubled each time.
+    /// The first pause before a further try; doubled each time. Default: 1 s.
     pub backoff_first: Duration,
-    /// Longest pause before a retry.
+    /// The longest pause before a further try. Default: 300 s.
     pub backoff_max: Duration,
-    /// An attempt without an end after this long is stopped.
+    /// How long an attempt may take before it is stopped. Default: 24 hours.
     pub attempt_timeout: Duration,
-    /// After so many tries that ended badly (the run died, or a handler was too slow) a message is
-    /// a dead letter.
+    /// After how many tries that ended badly (the run died, or a handler was too slow) a message
+    /// becomes a dead letter. Default: 5.
     pub message_tries_max: u32,
-    /// A larger plan is refused.
+    /// The most builds of a plan; a larger plan fails its event. Default: 50,000.
     pub plan_builds_max: u32,
 }
 

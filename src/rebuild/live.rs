@@ -1,19 +1,20 @@
 //! Forecast of what is under way: plays the open builds through the real schedule, from the present
 //! moment on.
 //!
-//! Reads rows that were loaded before. What runs keeps its slot for the rest of its estimate; what
-//! waits starts when everything it waits for has ended, not before its back-off is over, in the
-//! order of the stored priorities and within the limits that are given.
+//! Reads rows that were loaded before. A running build counts against the concurrency limit for the
+//! rest of its estimate; a waiting build starts when everything it waits for has ended, not before
+//! its back-off is over, in the order of the stored priorities and within the limits that are
+//! given.
 //!
 //! | build | is played as |
 //! |---|---|
-//! | submitted or running | takes a slot for the rest of its estimate |
-//! | overdue | takes a slot for another tenth of the time that it has run, at least 60 s |
-//! | verified | takes no slot, ends in 60 s |
-//! | being stopped | takes a slot, ends in 60 s |
+//! | submitted or running | counts against the limit for the rest of its estimate |
+//! | overdue | counts against the limit for another tenth of the time that it has run, at least 60 s |
+//! | verified | does not count against the limit, ends in 60 s |
+//! | being stopped | counts against the limit, ends in 60 s |
 //! | ready or blocked | waits, and then takes its estimate |
 //! | of a paused build system, or needs the decision of a person | has no expected time |
-//! | waits for one without an expected time, or for one that was not read | has none either |
+//! | waits for a build without an expected time, or for one that was not read | has no expected time |
 //!
 //! It is an expectation: retries, later events and the start of engines are not foreseen.
 //!
@@ -64,7 +65,7 @@ pub struct ExpectedBuild {
 pub enum Follows {
     /// A build that it waits for.
     Dependency(BuildId),
-    /// A build whose slot it gets.
+    /// A build whose end makes room for it within the limit.
     Slot(BuildId),
 }
 
@@ -96,8 +97,8 @@ pub struct EventForecast {
     /// Those of them that have run for longer than was estimated.
     pub overdue: usize,
     /// The critical path: the builds that decide on `known_end`, in the order in which they end.
-    /// Each one follows the one before it, as a dependency or in its slot; so builds of other
-    /// events may be among them. The first one runs, or could start now.
+    /// Each one follows the one before it, as a dependency or because the limit is reached until
+    /// then; so builds of other events may be among them. The first one runs, or could start now.
     pub critical_path: Vec<BuildId>,
 }
 

@@ -142,7 +142,7 @@ pub struct Beginning {
 }
 
 impl Beginning {
-    /// Goes on for so many rows, at least one, and returns the decision once all rows are there.
+    /// Advances by this many rows, at least one, and returns the decision once all rows are there.
     ///
     /// After that there is nothing left to return, and it continues for ever.
     pub fn step(&mut self, rows: usize) -> ControlFlow<Rebuild> {

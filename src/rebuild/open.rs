@@ -62,7 +62,7 @@ pub struct PausedSystem {
 }
 
 impl PausedSystem {
-    /// A build system that is paused for this reason, since this moment.
+    /// Makes a build system that is paused for this reason, since this moment.
     #[must_use]
     pub fn new(reason: Reason, since: Timestamp) -> Self {
         Self { reason, since }
@@ -70,11 +70,11 @@ impl PausedSystem {
 }
 
 impl OpenBuilds {
-    /// So many open builds are read at most.
+    /// The most open builds that are read.
     pub const BUILDS_MAX: usize = 20_000;
 
-    /// What a build is given that ends at any moment, but of which nobody knows when: one that is
-    /// verified, or is being stopped.
+    /// The time that is assumed for a build that ends at an unknown moment: one that is verified,
+    /// or is being stopped.
     pub const SOON: Duration = Duration::from_secs(60);
 
     /// Returns how long a build is expected to run from now on, and whether it is overdue: it has

@@ -25,7 +25,7 @@ struct Seen {
     last: Duration,
 }
 
-/// An attempt that is not seen for so long has ended.
+/// After this time an attempt that is no longer among the live ones is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
 impl Followed {
@@ -146,7 +146,7 @@ impl Polling {
         self.next.remove(attempt);
     }
 
-    /// Whether the attempt is to be asked about now.
+    /// Returns whether the attempt has to be polled now.
     #[must_use]
     pub fn is_due(&self, attempt: &AttemptId, now: Duration) -> bool {
         self.next.get(attempt).is_none_or(|next| *next <= now)
@@ -157,7 +157,7 @@ impl Polling {
         self.next.insert(attempt.clone(), now.saturating_add(interval));
     }
 
-    /// The earliest moment after `now` at which an attempt that was asked about is to be asked
+    /// Returns the earliest moment after `now` at which an attempt that was polled has to be polled
     /// about again. One that is due and is not asked about is being asked about already.
     #[must_use]
     pub fn next(&self, now: Duration) -> Option<Duration> {

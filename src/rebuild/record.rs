@@ -42,18 +42,18 @@ impl fmt::Display for BuildId {
 }
 
 /// Identity of an attempt, a UUID; also the marker that the build system keeps and by which the
-/// attempt is found again.
+/// attempt can be looked up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AttemptId(Arc<str>);
 
 impl AttemptId {
-    /// An identity from its text.
+    /// Makes an identity from its text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// A version 4 UUID made of 128 random bits.
+    /// Makes a version 4 UUID made of 128 random bits.
     #[must_use]
     pub fn from_random(bits: u128) -> Self {
         let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
@@ -61,7 +61,7 @@ impl AttemptId {
         Self::new(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -74,19 +74,19 @@ impl fmt::Display for AttemptId {
     }
 }
 
-/// What a build system calls an attempt: a task number, a job name.
+/// The id of an attempt in its build system: a task number, a job name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ExternalId(Arc<str>);
 
 impl ExternalId {
-    /// An id from its text.
+    /// Makes an id from its text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The id of something that several attempts may share, which each calls by a name of its own:
-    /// `id@attempt`. An external id belongs to one attempt.
+    /// Makes an external id of this attempt for a job that several attempts may share:
+    /// `id@attempt`. An external id belongs to one attempt, so each of them needs its own.
     ///
     /// ```
     /// use freshmaker::rebuild::{AttemptId, ExternalId};
@@ -101,14 +101,13 @@ impl ExternalId {
         Self::new(format!("{id}@{attempt}"))
     }
 
-    /// What the service itself calls it, if this is the name that one of several attempts has for
-    /// it.
+    /// Returns the id of the job in the service, if this id was made by [`shared`](Self::shared).
     #[must_use]
     pub fn unshared(&self) -> Option<Self> {
         self.0.rsplit_once('@').map(|(id, _)| Self::new(id))
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -123,19 +122,19 @@ impl fmt::Display for ExternalId {
 
 /// The session of a build system in which an attempt is submitted, by its public name: never a key.
 ///
-/// It is stored with the intent, so that whoever finds the intent can
-/// [fence](crate::rebuild::Effect::LookUp) the session off before looking.
+/// It is stored with the intent, so that any run that finds the intent can
+/// [close](crate::rebuild::Effect::LookUp) the session before it looks the attempt up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(Arc<str>);
 
 impl SessionId {
-    /// An id from its text.
+    /// Makes an id from its text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -152,13 +151,13 @@ impl fmt::Display for SessionId {
 /// number.
 ///
 /// A run begins when an engine takes its lease, and is over when that lease is released or lost.
-/// Rows that name a run whose lease is over belong to nobody.
+/// Any other run may take over rows that name a run whose lease is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub i64);
 
 impl RunId {
-    /// Stands for no run: of rows that no engine has touched yet, and of changes made through a
+    /// Stands for no run: in rows that no engine has touched yet, and for changes made through a
     /// client.
     pub const NONE: Self = Self(0);
 }
@@ -172,21 +171,21 @@ impl fmt::Display for RunId {
 /// Number of changes of a row. A change is written only over the version it was decided on.
 pub type Version = u32;
 
-/// How real a build is. Builds of different modes are never shared.
+/// Whether a build is made for use, for a test, or only pretended. Builds of different modes are
+/// never shared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BuildMode {
     /// Its output is meant to be used.
     #[default]
     Real,
-    /// It really runs, its output is thrown away.
+    /// It is really built, and its output is not meant to be used.
     Scratch,
-    /// It is only pretended.
+    /// It is not built: [`DryRun`](crate::backend::DryRun) answers for the build system.
     DryRun,
 }
 
-/// What may share a build: two requests with one key are met by one build, if their parameters
-/// unite.
+/// Says which requests may share a build: those with equal keys, if their parameters can be united.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BuildKey {
     /// Registered name of the build system.
@@ -195,7 +194,7 @@ pub struct BuildKey {
     pub artifact: ArtifactId,
     /// Target or branch.
     pub target: String,
-    /// How real it is.
+    /// Its mode.
     pub mode: BuildMode,
 }
 
@@ -212,8 +211,8 @@ impl fmt::Display for BuildKey {
     }
 }
 
-/// What a build key has: a current build, and at most one next build, which waits for the end of
-/// the current one.
+/// Whether a build is the current or the next one of its key. A key has at most one of each that
+/// has not ended; the next build waits for the end of the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BuildSlot {
@@ -223,7 +222,7 @@ pub enum BuildSlot {
     Successor,
 }
 
-/// An event as one handler deals with it.
+/// An event as one handler has decided on it. Each handler of a message has an event of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventRecord {
     /// Its number.
@@ -251,11 +250,11 @@ pub struct EventRecord {
     pub reason: Reason,
     /// Hash of the plan it follows.
     pub plan: Option<Digest>,
-    /// Builds that it caused, and is still attached to, which have not ended.
+    /// How many of its builds have not ended; builds that it no longer wants do not count.
     pub builds_open: u32,
-    /// Builds that ended well.
+    /// How many of its builds ended well.
     pub builds_done: u32,
-    /// Builds that ended badly or were cancelled.
+    /// How many of its builds failed or were cancelled.
     pub builds_failed: u32,
     /// When it was asked to be cancelled.
     pub cancel_at: Option<Timestamp>,
@@ -274,22 +273,22 @@ pub struct BuildRecord {
     pub version: Version,
     /// How far it is.
     pub state: BuildState,
-    /// Which requests it may be shared by.
+    /// Which requests may share it.
     pub key: BuildKey,
     /// Whether it is the current or the next build of its key.
     pub slot: BuildSlot,
-    /// What sort of thing is built.
+    /// The kind of the artifact.
     pub kind: ArtifactKind,
     /// The recipe.
     pub source: Option<Source>,
-    /// What the build system is called with.
+    /// The parameters for the build system.
     pub parameters: Parameters,
     /// What it is built from. Digests of parents that are rebuilt too are taken from their builds
     /// when it is submitted.
     pub parents: Vec<PlanParent>,
     /// Packages that its result must contain, or newer ones: what its causes want it rebuilt for.
     pub demands: BTreeSet<Nvr>,
-    /// Why it is rebuilt, the strongest reason of all its causes.
+    /// Why it is rebuilt: the strongest of the reasons of its causes.
     pub because: RebuildReason,
     /// Whether one of its causes asked for it itself; then it is built even if its inputs are those
     /// of its latest output.
@@ -298,20 +297,21 @@ pub struct BuildRecord {
     /// its submission or reuse on. A later build of the same key with the same inputs need not run.
     /// `None` if the content of a parent is not known.
     pub inputs: Option<Digest>,
-    /// Builds it waits for.
+    /// How many builds it waits for.
     pub pending: u32,
-    /// Higher goes first: minus its position in the queue of its build system, see
+    /// Its priority, the highest first: minus its position in the queue of its build system, see
     /// [`QueuePositions`](super::QueuePositions).
     pub priority: i64,
     /// Expected duration.
     pub estimate: Option<Duration>,
-    /// Attempts so far, of whatever outcome.
+    /// How many attempts it has had, with any outcome.
     pub attempts: u32,
-    /// Real tries so far; a submission that never reached the build system is none.
+    /// How many tries it has had; a submission that never reached the build system is not a try.
     pub tries: u32,
-    /// Submissions of the present try that led to nothing, through no fault of the build: refused,
-    /// found not to have arrived, or interrupted; and repositories that were gone right before it.
-    /// Requests that were certainly not sent do not count. 0 again when the next try begins.
+    /// How many submissions of the present try had no effect, through no fault of the build:
+    /// refused for the moment, found not to have arrived, or interrupted; or how often a repository
+    /// was gone right before it. Requests that were certainly not sent do not count. 0 again when
+    /// the next try begins.
     pub resubmits: u32,
     /// Whether the next try must not use any cache.
     pub no_cache: bool,
@@ -322,7 +322,7 @@ pub struct BuildRecord {
     pub not_before: Option<Timestamp>,
     /// Why it is in its state.
     pub reason: Reason,
-    /// What came out.
+    /// Its output, when it has ended well.
     pub output: Option<super::Output>,
     /// When it was asked to be cancelled.
     pub cancel_at: Option<Timestamp>,
@@ -333,8 +333,9 @@ pub struct BuildRecord {
 }
 
 impl BuildRecord {
-    /// Whether this row differs from the other one at most in how far the build is: what is built,
-    /// from what, for whom and in which order is the same.
+    /// Returns whether this row differs from the other one only in the progress of the build: what
+    /// was planned (key, recipe, parameters, parents, demands, reason, priority, estimate) is the
+    /// same.
     #[must_use]
     pub fn is_planned_as(&self, other: &Self) -> bool {
         self.id == other.id
@@ -351,9 +352,9 @@ impl BuildRecord {
             && self.created_at == other.created_at
     }
 
-    /// Whether this build need not run if its inputs are those of its latest output: it is only
-    /// rebuilt because of its parents, was not asked for itself, and may use caches. A repository
-    /// is never reused, because it is removed when its time is up.
+    /// Returns whether this build need not run if its inputs are those of its latest output: it is
+    /// only rebuilt because of its parents, was not asked for itself, and may use caches. A
+    /// repository is never reused, because its service removes it when its lifetime ends.
     #[must_use]
     pub fn may_be_reused(&self) -> bool {
         let wanted = self.because != RebuildReason::Dependency || self.asked || self.no_cache;
@@ -361,7 +362,7 @@ impl BuildRecord {
     }
 }
 
-/// One real submission of a build.
+/// One submission of a build to its build system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptRecord {
     /// Its identity, which is also its marker in the build system.
@@ -410,17 +411,17 @@ pub enum DependencyKind {
 /// One build waits for another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dependency {
-    /// What is waited for.
+    /// The build that the child waits for.
     pub parent: BuildId,
-    /// What waits.
+    /// The build that waits.
     pub child: BuildId,
-    /// What it needs of it.
+    /// What the child needs of the parent.
     pub kind: DependencyKind,
     /// Whether the wait is over; set once, which makes releasing idempotent.
     pub satisfied: bool,
 }
 
-/// An event is a cause of a build.
+/// The link from a build to an event that it is made for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// The build.
@@ -433,7 +434,7 @@ pub struct Cause {
     pub live: bool,
 }
 
-/// How far a message that came in is.
+/// The state of a message in the inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InboxState {
@@ -445,7 +446,7 @@ pub enum InboxState {
     Done,
     /// No handler wanted it.
     Ignored,
-    /// Could not be understood or handled; kept with its bytes.
+    /// A dead letter: it could not be read or handled, and is kept with its bytes.
     Dead,
 }
 
@@ -459,7 +460,7 @@ pub struct MessageKey {
 }
 
 impl InboxRecord {
-    /// A message that has just come in from this source.
+    /// Makes the record of a message that has just come in from this source.
     #[must_use]
     pub fn new(source: &str, message: Message, received_at: Timestamp) -> Self {
         Self {
@@ -476,14 +477,14 @@ impl InboxRecord {
         }
     }
 
-    /// The same message as a dead letter, for this reason.
+    /// Returns the same message as a dead letter, for this reason.
     #[must_use]
     pub fn dead(self, reason: Reason) -> Self {
         Self { state: InboxState::Dead, reason: Some(reason), ..self }
     }
 
-    /// The same message with the escape sequence of Rust (`\u{0}`) for each control character of
-    /// its identity and its topic: not every storage can hold them.
+    /// Returns the same message with the escape sequence of Rust (`\u{0}`) for each control
+    /// character of its identity and its topic: not every storage can hold them.
     #[must_use]
     pub fn escaped(self) -> Self {
         let Message { id, topic, .. } = &self.message;
@@ -505,13 +506,13 @@ pub struct InboxRecord {
     pub source: String,
     /// [`Message::identity`]; unique within the source.
     pub message_id: String,
-    /// As it came.
+    /// The message as it was received: topic, headers and body.
     pub message: Message,
     /// How far it is.
     pub state: InboxState,
     /// How often handling it ended badly: the process died, or a handler did not end in time.
     pub tries: u32,
-    /// How often it was put off because a backend failed, which is not the message's fault.
+    /// How often it had to wait because a backend failed; this does not count as a try.
     pub waits: u32,
     /// The run that claimed it last.
     pub run: RunId,

@@ -294,7 +294,8 @@ impl<T: Ord> Schedule<T> {
         Some(build)
     }
 
-    /// Notes that a live attempt of this system has ended, so another build may start.
+    /// Records that a live attempt of this build system has ended, so that another build may start.
+    /// Without a live attempt this changes nothing.
     pub fn ended(&mut self, system: &str) {
         let queue = self.queue(system);
         queue.live = queue.live.saturating_sub(1);

@@ -18,6 +18,10 @@
 //! the number and the name of a state are never given to another one, because both are stored.
 //! *Invariant:* numbers and names of events and public states of builds are those of Freshmaker.
 //!
+//! A new state is added here (number, name, legal steps), in `apply`, in the tables of
+//! `src/guide/operating.md`, which a test compares, and where programs choose by state, which the
+//! compiler finds.
+//!
 //! The function `allows` of each type says which steps are legal. The consistency check compares
 //! the stored history with it, so a step that is removed there makes old rows a violation.
 
@@ -50,13 +54,13 @@ macro_rules! stored {
             /// Every state, by number.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The number under which it is stored; never given to another state.
+            /// Returns the number under which it is stored; never given to another state.
             #[must_use]
             pub fn number(self) -> i16 {
                 match self { $(Self::$variant => $number,)* }
             }
 
-            /// The state of a stored number.
+            /// Returns the state of a stored number.
             #[must_use]
             pub fn from_number(number: i16) -> Option<Self> {
                 match number { $($number => Some(Self::$variant),)* _ => None }
@@ -88,7 +92,7 @@ macro_rules! stored {
 }
 
 stored! {
-    /// How far the handling of an event is.
+    /// The state of an event.
     EventState {
         /// Stored, not decided yet.
         Initialized = 0 "INITIALIZED",
@@ -103,13 +107,13 @@ stored! {
         /// No build was started: nothing had to be rebuilt, or a person has to confirm the plan
         /// first. The reason says which.
         Skipped = 4 "SKIPPED",
-        /// Somebody cancelled it.
+        /// A person or a handler cancelled it.
         Canceled = 5 "CANCELED",
     }
 }
 
 stored! {
-    /// How far a build is, as REST and messages show it.
+    /// The state of a build, as REST and messages show it.
     PublicBuildState {
         /// Submitted.
         Build = 0 "BUILD",
@@ -125,24 +129,24 @@ stored! {
 }
 
 stored! {
-    /// How far a build is.
+    /// The state of a build.
     BuildState {
         /// Waiting for other builds.
         Blocked = 0 "BLOCKED",
-        /// Could be submitted.
+        /// Ready to be submitted.
         Ready = 1 "READY",
         /// The intent to submit is stored; whether the build system has it may not be known.
         Submitting = 2 "SUBMITTING",
         /// The build system has it.
         Building = 3 "BUILDING",
-        /// The build system says done; its result is being checked.
+        /// The build system reports a success; its result is being verified.
         Verifying = 4 "VERIFYING",
-        /// It is to be stopped, as cancelled or overdue; waiting for the build system to say how it
-        /// ended.
+        /// It has to be stopped, because it was cancelled or is overdue; waits for the build system
+        /// to report its end.
         Canceling = 5 "CANCELING",
         /// Built.
         Done = 6 "DONE",
-        /// Not built, because its inputs are the same as those of the output that is there.
+        /// Not run, because its inputs are those of its latest output.
         Reused = 7 "REUSED",
         /// Failed.
         Failed = 8 "FAILED",
@@ -154,7 +158,7 @@ stored! {
 }
 
 stored! {
-    /// How far one real submission of a build is.
+    /// The state of an attempt.
     AttemptState {
         /// Stored; the call may or may not have been made.
         Intent = 0 "INTENT",
@@ -170,9 +174,9 @@ stored! {
         Failed = 5 "FAILED",
         /// It was cancelled.
         Canceled = 6 "CANCELED",
-        /// The build system said no.
+        /// The build system refused it.
         Refused = 7 "REFUSED",
-        /// Proved never to have reached the build system.
+        /// The lookup has shown that it never reached the build system.
         NotSubmitted = 8 "NOT_SUBMITTED",
     }
 }
@@ -184,7 +188,7 @@ impl EventState {
         matches!(self, Self::Complete | Self::Failed | Self::Skipped | Self::Canceled)
     }
 
-    /// Whether the step to `next` is legal.
+    /// Returns whether the step to `next` is legal.
     #[must_use]
     pub fn allows(self, next: Self) -> bool {
         match self {
@@ -202,13 +206,13 @@ impl BuildState {
         matches!(self, Self::Done | Self::Reused | Self::Failed | Self::DependencyFailed | Self::Canceled)
     }
 
-    /// Whether it waits to be started, for others or for a slot.
+    /// Returns whether it has not been submitted: it waits for other builds or for its turn.
     #[must_use]
     pub fn is_queued(self) -> bool {
         matches!(self, Self::Blocked | Self::Ready)
     }
 
-    /// Whether its output can be used by what depends on it.
+    /// Returns whether builds that depend on it can use its output.
     #[must_use]
     pub fn is_success(self) -> bool {
         matches!(self, Self::Done | Self::Reused)
@@ -227,7 +231,7 @@ impl BuildState {
         }
     }
 
-    /// Whether the step to `next` is legal.
+    /// Returns whether the step to `next` is legal.
     #[must_use]
     pub fn allows(self, next: Self) -> bool {
         use BuildState as S;
@@ -254,14 +258,14 @@ impl AttemptState {
         !self.is_live()
     }
 
-    /// Whether the build system may have something running for it. A build has at most one live
+    /// Returns whether the build system may have a running job for it. A build has at most one live
     /// attempt.
     #[must_use]
     pub fn is_live(self) -> bool {
         matches!(self, Self::Intent | Self::Unknown | Self::Resolving | Self::Bound)
     }
 
-    /// Whether the step to `next` is legal.
+    /// Returns whether the step to `next` is legal.
     #[must_use]
     pub fn allows(self, next: Self) -> bool {
         use AttemptState as S;

@@ -52,7 +52,7 @@ pub enum WaitKind {
     Unreachable,
     /// It is tried again after a pause.
     BackOff,
-    /// It waits for its turn and for a free slot of its build system.
+    /// It waits for its turn within the concurrency limit of its build system.
     Queue,
     /// It is built.
     Running,
@@ -152,7 +152,7 @@ pub struct PathStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NextMoment {
-    /// When.
+    /// The moment.
     pub at: Timestamp,
     /// What happens then.
     pub what: NextChange,
@@ -167,7 +167,7 @@ pub enum NextChange {
     Ends,
     /// The blocker is expected to start.
     Starts,
-    /// A slot of its build system is expected to be free.
+    /// Its build system is expected to be below its concurrency limit.
     Slot,
     /// It is tried again.
     Retry,
@@ -179,11 +179,11 @@ pub struct Waiting<'a> {
     open: &'a OpenBuilds,
     forecast: Option<&'a LiveForecast>,
     holds: BTreeMap<BuildId, Hold>,
-    /// The place of each build that only waits for a slot, from 1 on.
+    /// The place in the queue of each build that only waits for its turn, from 1 on.
     places: BTreeMap<BuildId, usize>,
     /// The build systems that could not be reached lately, and when they are tried again.
     unreachable: BTreeMap<&'a str, Timestamp>,
-    /// When the next slot of each build system is expected to be free.
+    /// When each build system is expected to be below its limit again.
     slots: BTreeMap<&'a str, Timestamp>,
 }
 
@@ -202,7 +202,7 @@ struct Hold {
 
 impl OpenBuilds {
     /// Finds out what each of these builds waits for. With a forecast of the same rows, a build
-    /// that waits for a slot says when it is expected to start.
+    /// that waits for its turn says when it is expected to start.
     #[must_use]
     pub fn waiting<'a>(&'a self, forecast: Option<&'a LiveForecast>) -> Waiting<'a> {
         let mut waiting = Waiting {
@@ -220,7 +220,7 @@ impl OpenBuilds {
 }
 
 impl<'a> Waiting<'a> {
-    /// A path has at most so many steps: its beginning and its end.
+    /// The most steps of a path that are kept: its beginning and its end.
     pub const PATH_MAX: usize = 20;
 
     fn look_at_systems(&mut self) {

@@ -49,8 +49,8 @@ pub fn share(run: RunId, count: u16, held: &BTreeMap<u16, RunId>, living: &BTree
     partitions
 }
 
-/// The partition, of `count`, of notifications about one event or build: always the same one, so
-/// that they stay in order.
+/// Returns the partition, of `count`, of notifications about one event or build: always the same
+/// one, so that they stay in order.
 ///
 /// The 32-bit Fowler-Noll-Vo hash (FNV-1a) of `aggregate:id`, which is stored with the notification
 /// and must not change.

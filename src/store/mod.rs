@@ -32,19 +32,19 @@ use std::time::Duration;
 /// The place that errors of a storage name.
 pub const PLACE: &str = "storage";
 
-/// An error for what was decided on rows that are not the stored ones.
+/// Returns an error for a decision on rows that have changed since they were read.
 #[must_use]
 pub fn conflict(text: impl fmt::Display) -> Error {
     Error::new(Remedy::Conflict, PLACE, text)
 }
 
-/// An error for a change of, or a reference to, a row that is not there.
+/// Returns an error for a change of, or a reference to, a row that does not exist.
 #[must_use]
 pub fn missing(text: impl fmt::Display) -> Error {
     Error::new(Remedy::NotFound, PLACE, text)
 }
 
-/// An error for a run that is over.
+/// Returns an error for a run that is over.
 #[must_use]
 pub fn fenced(run: RunId) -> Error {
     Error::new(Remedy::Fenced, PLACE, format!("run {run} is over: its lease was not renewed in time, or released"))
@@ -56,13 +56,13 @@ pub fn full(system: &str, limit: u32) -> Error {
     Error::new(Remedy::NotNow, PLACE, format!("{system} has {limit} live attempts already, which is its limit"))
 }
 
-/// An error for an external id that another attempt has.
+/// Returns an error for an external id that another attempt has.
 #[must_use]
 pub fn external_taken(text: impl fmt::Display) -> Error {
     Error::new(Remedy::Rejected, PLACE, text)
 }
 
-/// An error for an attempt whose build system's id would change.
+/// Returns an error for an attempt whose build system's id would change.
 #[must_use]
 pub fn external_changed(text: impl fmt::Display) -> Error {
     Error::new(Remedy::Rejected, PLACE, text)

@@ -1,4 +1,5 @@
-//! Whether the broker has what the bus needs, and gives the permissions, without changing anything.
+//! Checks whether the broker has the exchanges and queues that the bus needs, and gives the
+//! permissions, without changing anything.
 
 use super::config::{AmqpConfig, ExchangeConfig, QueueConfig};
 use super::connection::{Declare, arguments, channel, connect, declare_exchange, declare_queue, failure, short};

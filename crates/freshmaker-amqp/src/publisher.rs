@@ -1,5 +1,5 @@
-//! The sending side: one channel with publisher confirms, opened at the first use and discarded
-//! when its state is in doubt.
+//! The sending side: one channel with publisher confirms, opened at the first use and closed when
+//! its state is not known.
 
 use super::config::AmqpConfig;
 use super::connection::{Backoff, channel, connect, failure, provide_exchange, short, until};
@@ -20,7 +20,7 @@ pub(super) struct Publisher {
     clock: Arc<dyn Clock>,
     /// Held while a connection is made, so that all waiting calls share it.
     slot: Mutex<Slot>,
-    /// The refusal of the broker to take messages of this user, and until when it is believed.
+    /// The refusal of the broker to take messages of this user, and until when it is remembered.
     forbidden: StdMutex<Option<(Error, Duration)>>,
 }
 
@@ -138,7 +138,7 @@ impl Publisher {
         }
     }
 
-    /// Returns the broker's refusal, if it is recent enough to be believed.
+    /// Returns the broker's refusal, if it is recent.
     fn forbidden(&self) -> Option<Error> {
         let mut forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
         forbidden.take_if(|(_, until)| *until <= self.clock.elapsed());
@@ -243,8 +243,8 @@ impl Publisher {
     }
 }
 
-/// How long the refusal of a broker to take messages of this user is believed before it is asked
-/// again: long enough to be quiet, and short enough that a granted permission is noticed.
+/// How long the refusal of a broker to take messages of this user is remembered before it is asked
+/// again: long enough to be quiet, and short enough that a granted permission is soon used.
 const FORBIDDEN_FOR: Duration = Duration::from_secs(600);
 
 /// Returns the remedy if the broker refused access: to the exchange, which concerns every message

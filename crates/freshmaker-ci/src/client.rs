@@ -1,4 +1,4 @@
-//! What the three clients have in common: requests with JSON answers, and the meaning of a status.
+//! Shared by the three clients: requests with JSON answers, and which error each status means.
 
 use crate::Login;
 use freshmaker::backend::{BuildSystem, Error, Found, Remedy, Result};

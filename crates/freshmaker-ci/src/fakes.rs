@@ -1,5 +1,5 @@
-//! The three services for tests: they start what they are asked to start, end it as scripted, and
-//! can lose answers.
+//! Fakes of the three services for tests: they start jobs, end them as scripted, and can lose
+//! answers.
 //!
 //! ```
 //! use freshmaker_ci::fakes::{Course, FakeCi};

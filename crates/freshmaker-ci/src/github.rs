@@ -28,8 +28,8 @@
 //!   its build fails with a text that says so.
 //! * `freshmaker_request` is the [`BuildRequest`] as JSON; it has the parents with their digests.
 //! * An artifact of the run with the name `freshmaker-ALGORITHM-HEX`, as in
-//!   `freshmaker-sha256-6a82…`, tells the digest of what was built. Without it the content counts
-//!   as not known.
+//!   `freshmaker-sha256-6a82…`, names the digest of the result. Without it the content counts as
+//!   not known.
 //!
 //! # Rights
 //! The token needs *Actions: read and write* for the repository.
@@ -70,7 +70,7 @@ const REQUEST_BYTES_MAX: usize = 60_000;
 const PAGE_ITEMS: usize = 100;
 /// Largest number of pages of one list: GitHub shows no more than 1,000 runs of a search.
 const PAGES_MAX: usize = 10;
-/// How the name of the artifact begins that tells the digest.
+/// How the name of the artifact with the digest begins.
 const DIGEST_PREFIX: &str = "freshmaker-";
 
 /// How to reach and use a workflow.
@@ -290,7 +290,7 @@ impl GithubBuildSystem {
         Ok(Observed::Failed(Failure::new(class, text)))
     }
 
-    /// Returns the digest that the run tells; `None` if it tells none.
+    /// Returns the digest in the name of an artifact of the run; `None` if there is none.
     async fn digest(&self, run: &Run) -> Result<Option<Digest>> {
         let id = run.id.to_string();
         let items = PAGE_ITEMS.to_string();

@@ -20,8 +20,8 @@
 //!   cancelled at once, and its build fails with a text that says so.
 //! * The variable `FRESHMAKER_REQUEST` is the [`BuildRequest`] as JSON; it has the parents with
 //!   their digests.
-//! * The file `freshmaker.json` among the artifacts of the job [`GitlabConfig::job`] tells what was
-//!   built, as `{"digest": "sha256:…", "name": "…"}`; both may be missing. Without the file the
+//! * The file `freshmaker.json` among the artifacts of the job [`GitlabConfig::job`] describes the
+//!   result, as `{"digest": "sha256:…", "name": "…"}`; both may be missing. Without the file the
 //!   content counts as not known.
 //!
 //! # Rights
@@ -60,7 +60,7 @@ const API: [&str; 3] = ["api", "v4", "projects"];
 const PAGE_ITEMS: usize = 100;
 /// Largest number of pages of one list.
 const PAGES_MAX: usize = 10;
-/// The artifact that tells what was built.
+/// The artifact that describes the result.
 const TOLD: &str = "freshmaker.json";
 
 /// How to reach and use a project.
@@ -236,7 +236,8 @@ impl GitlabBuildSystem {
         }
     }
 
-    /// Returns what the artifact of the job tells; nothing, if there is none.
+    /// Returns the description of the result in the artifact of the job; an empty one, if there is
+    /// no artifact.
     async fn told(&self, pipeline: &Pipeline) -> Result<Told> {
         let nothing = Told { name: String::new(), digest: None };
         let jobs = self.jobs(pipeline, Some("success")).await?;

@@ -1,4 +1,4 @@
-//! Any service that builds and speaks this protocol.
+//! A build system over a small HTTP protocol, for any service that implements it.
 //!
 //! | request | answer |
 //! |---|---|
@@ -30,7 +30,8 @@
 //!
 //! A request that started nothing is answered by a 4xx status, with `{"message": "…"}` as its body;
 //! 429 means "not now". A 5xx status leaves open whether a job was started. The login is a bearer
-//! token. `Idempotency-Key` is the marker too, for services whose frame work knows that header.
+//! token. The header `Idempotency-Key` has the marker too, for services whose framework supports
+//! that header.
 //!
 //! ```
 //! use freshmaker_ci::Login;

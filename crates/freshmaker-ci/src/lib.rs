@@ -1,12 +1,12 @@
-//! Build systems for [freshmaker] that run elsewhere.
+//! Build systems for [freshmaker] that start jobs of CI services.
 //!
 //! * [`github`]: a workflow of GitHub Actions, started by `workflow_dispatch`.
 //! * [`gitlab`]: a pipeline of GitLab CI, created with variables.
 //! * [`http`]: any service that speaks a protocol of four requests.
 //!
-//! All three carry the marker of the attempt with the job, so that a submission whose answer was
-//! lost is found again and no job is started twice. All three tell the digest of what was built, so
-//! that what is built on it is pinned to it, and is left out if nothing has changed.
+//! All three store the marker of the attempt with the job, so that a submission whose answer was
+//! lost is looked up and no job is started twice. All three return the digest of the result, so
+//! that builds on it use exactly this content, and are reused if nothing has changed.
 //!
 //! ```
 //! use freshmaker::Engine;
@@ -29,11 +29,13 @@
 //! | `fakes` | | `fakes`: the three services for tests, which also lose answers |
 //!
 //! # Limits
-//! * A token is given or in a file, which is read again after the service has refused the token. So
-//!   a program that renews tokens, such as those of a GitHub App, writes them to a file.
+//! * A token is a value in the configuration or a file, which is read again after the service has
+//!   refused the token. So a program that renews tokens, such as those of a GitHub App, writes them
+//!   to a file.
 //! * A lookup reads at most 1,000 runs or pipelines that began since the submission. If there are
-//!   more, it fails, and is repeated: it never takes a part for the whole.
-//! * Logs stay where the jobs run. The text of a failure has their address.
+//!   more, it fails and is repeated, because an incomplete list cannot show that a job does not
+//!   exist.
+//! * Logs stay at the CI service. The text of a failure has their address.
 
 mod client;
 #[cfg(feature = "fakes")]

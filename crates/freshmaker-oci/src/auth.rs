@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// How long a token without an announced lifetime is valid, as the specification says.
 const LIFETIME: Duration = Duration::from_secs(60);
-/// The longest lifetime that is believed.
+/// The longest lifetime of a token; a longer one is cut to it.
 const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A token is not used in the last part of its lifetime, because requests take time.
 const MARGIN: Duration = Duration::from_secs(5);

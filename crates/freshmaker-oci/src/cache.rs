@@ -1,4 +1,4 @@
-//! Manifests that are known with their `ETag`.
+//! A cache of manifests by their `ETag`.
 
 use crate::client::Fetched;
 use std::collections::{BTreeMap, VecDeque};

@@ -431,7 +431,7 @@ fn manifest_path(image: &ImageReference) -> (String, MirrorsFor) {
     }
 }
 
-/// Returns the digest that the registry tells.
+/// Returns the digest in the header of the registry's answer.
 fn told(reply: &Reply, place: &str) -> Result<Option<Digest>> {
     let Some(value) = reply.headers.get(CONTENT_DIGEST) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();

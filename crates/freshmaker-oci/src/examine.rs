@@ -127,7 +127,7 @@ impl Snapshot {
             return Ok(state);
         }
         // Evidence may name the manifest of the platform, where the tag names an index. The content
-        // is asked for by the digest that was told first, so that both are of one moment.
+        // is asked for by the digest of the first answer, so that both are of one moment.
         match self.image(&by_digest(&parent.image, &current.digest)?).await {
             Ok(image) => {
                 let current = Current {

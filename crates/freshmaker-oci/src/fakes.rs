@@ -1,4 +1,4 @@
-//! A fake registry, for tests of what stands on this crate.
+//! A fake registry, for tests of programs that use this crate.
 //!
 //! ```
 //! use freshmaker_oci::fakes::{FakeImage, FakeRegistry};

@@ -1,4 +1,5 @@
-//! One registry or mirror: requests with a login, redirections, and pauses that it demands.
+//! One registry or mirror: requests with a login, redirections, and pauses that the registry
+//! demands.
 
 use crate::auth::{Challenge, Login};
 use crate::config::OciConfig;
@@ -112,7 +113,8 @@ impl Host {
         let challenge = if reply.status == 401 { Challenge::of(&reply.headers) } else { None };
         let Some(challenge) = challenge else { return self.done(reply, &place) };
         let login = {
-            // One login at a time for a repository: whoever waited uses what the first one got.
+            // One login at a time for a repository: requests that waited use the login of the
+            // first.
             let mut slot = slot.lock().await;
             if slot.number == number {
                 slot.login = None;

@@ -26,17 +26,17 @@
 //!
 //! | feature | default | gives |
 //! |---|---|---|
-//! | `fakes` | | `fakes`: a registry for tests, which can lie, refuse and never end |
+//! | `fakes` | | `fakes`: a registry for tests, with wrong, refused and endless answers |
 //!
 //! # Limits
-//! * Registries are only read, but for [`OciClient::tag`]. Signatures are not checked.
+//! * Registries are only read, except by [`OciClient::tag`]. Signatures are not checked.
 //! * Manifests have at most 4 MiB, blobs that are read at most
 //!   [`blob_bytes_max`](OciConfig::blob_bytes_max), lists of tags at most 100,000 tags on 100
 //!   pages, and at most 4 indexes are nested.
 //! * Digests are verified with SHA-256 and SHA-512; other algorithms are refused.
 //! * Docker's manifests of schema 1 are refused.
 //! * A request is repeated only with the login that its first answer demanded. After 429 with
-//!   `Retry-After` the registry is left alone for that time: every request is
+//!   `Retry-After` no request is sent to the registry for that time: every call returns
 //!   [`NotNow`](freshmaker::backend::Remedy::NotNow).
 
 mod auth;

@@ -167,7 +167,8 @@ pub struct ImageManifest {
     pub annotations: Annotations,
 }
 
-/// A list of manifests: the same image for several platforms, or what refers to an image.
+/// A list of manifests: those of one image for several platforms, or those of the artifacts that
+/// refer to an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -323,8 +324,8 @@ const CONTENT: [&str; 7] = ["architecture", "config", "os", "os.features", "os.v
 /// image was built. No container gets them.
 const OF_THE_BUILD: [&str; 2] = ["Hostname", "Image"];
 
-/// Returns the media type under which a manifest is stored again: its own, else the one that the
-/// registry told.
+/// Returns the media type under which a manifest is stored again: its own, else the one in the
+/// registry's answer.
 pub(crate) fn media_type(manifest: &Manifest, bytes: &[u8], told: Option<&str>) -> &'static str {
     let own = serde_json::from_slice::<Kind>(bytes).ok().and_then(|kind| kind.media_type);
     let known = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];

@@ -1,5 +1,5 @@
-//! Finds out by itself that tags have new content: for registries that send no notifications, and
-//! for what changed while nobody listened.
+//! Polls registries for tags with new content: for registries that send no notifications, and for
+//! changes that happened while the service was stopped.
 
 use crate::client::OciClient;
 use fastrand::Rng;
@@ -314,7 +314,8 @@ impl Poller {
         asked.buffer_unordered(self.config.parallel.max(1))
     }
 
-    /// Compares what was told with what was seen before, and stores what is new.
+    /// Compares the digest that the registry answered with the one that was seen before, and stores
+    /// a new one.
     async fn saw(
         &self,
         image: &ImageReference,

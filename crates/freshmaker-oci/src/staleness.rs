@@ -1,12 +1,13 @@
-//! Whether an image is built on what its parents are today, from facts alone: nothing is asked.
+//! Judges whether an image is built on the present content of its parents, from given facts: no
+//! registry is asked.
 //!
-//! For each parent the first evidence that says anything counts:
+//! For each parent, the first of these that gives an answer counts:
 //!
 //! 1. Provenance: the build system recorded which content it used.
 //! 2. Annotations `org.opencontainers.image.base.name` and `.digest` of the image, also as labels:
 //!    the base alone. Labels that the parent has as well are inherited, and say nothing.
-//! 3. Layers: those of the base are the lowest layers of the image. If the base has changed nothing
-//!    but its configuration, its layers cannot tell.
+//! 3. Layers: those of the base are the lowest layers of the image. A change of the configuration
+//!    of the base alone cannot be seen in the layers.
 //!
 //! An image without evidence is [`Unknown`](State::Unknown), and never fresh.
 
@@ -30,7 +31,8 @@ pub struct BaseNote {
 }
 
 impl BaseNote {
-    /// Reads annotations or labels; `None` without a valid digest among them.
+    /// Reads the keys `org.opencontainers.image.base.name` and `.digest` of annotations or labels;
+    /// `None` if there is no valid digest.
     #[must_use]
     pub fn of(annotations: &Annotations) -> Option<Self> {
         let digest = annotations.get(BASE_DIGEST)?.parse().ok()?;
@@ -237,7 +239,7 @@ impl Layers {
     }
 }
 
-/// Returns the parents that an image itself tells of, for one without a recipe: those of its
+/// Returns the parents that an image itself names, for an image without a recipe: those of its
 /// provenance, and the base of its annotations or labels.
 #[must_use]
 pub fn claimed(subject: &Subject) -> Vec<Parent> {

@@ -14,7 +14,7 @@ const TEXT_MAX: usize = 300;
 /// Returns the answer if its status is a success, or 304. Other statuses mean:
 ///
 /// * 401: a login that does not work says nothing about what was asked, so it is asked again.
-/// * 403: this user may not read this until somebody allows it.
+/// * 403: this user may not read this until the permission is granted.
 /// * 404: there is no such thing.
 /// * 429: too many requests; the text says when the next one is allowed.
 /// * Other 4xx: the registry refused the request definitely.

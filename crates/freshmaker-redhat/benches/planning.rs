@@ -42,7 +42,7 @@ struct Local {
 }
 
 impl Local {
-    /// So many images in layers, all offered, each on one of the layer before and on a builder.
+    /// A number of images in layers, all offered, each on one of the layer before and on a builder.
     fn new(images: usize) -> Fallible<Self> {
         let per_layer = images / LAYERS;
         let nvr = |layer: usize, number: usize| format!("layer{layer}-image{number}-container-1-1").parse::<Nvr>();

@@ -20,9 +20,9 @@
 //! | [`ShippedAdvisories`] | which advisories have shipped since then? | Errata Tool |
 //! | [`Modules`] | which modules contain these packages? | MBS |
 //!
-//! Every method answers for many things at once, so that one decision makes few requests. All are
+//! Every method answers for many items at once, so that one decision makes few requests. All are
 //! read-only and may be repeated. A method fails if the service cannot be asked, or if its answer
-//! as a whole makes no sense; what is odd about one thing is said about that thing alone.
+//! as a whole makes no sense. An error about one item is part of the answer, for this item alone.
 
 mod builds;
 mod extra;
@@ -168,14 +168,14 @@ pub struct Recipe {
 /// How images were built, and what is in them.
 #[async_trait]
 pub trait Recipes: fmt::Debug + Send + Sync {
-    /// Returns the recipe of each of these images, or why it cannot be told, in a sentence.
+    /// Returns the recipe of each of these images, or why it is not known, in a sentence.
     ///
     /// # Errors
     /// If the service cannot be asked. What is wrong with one image is part of the answer.
     async fn recipes(&self, images: &BTreeSet<Nvr>) -> Result<Each<Recipe>>;
 
     /// Returns the packages that are installed in each of these images, of all architectures, or
-    /// why they cannot be told. Asked for images that the catalog does not have.
+    /// why they are not known. Callers ask for images that the catalog does not have.
     ///
     /// # Errors
     /// If the service cannot be asked. What is wrong with one image is part of the answer.
@@ -214,8 +214,8 @@ pub struct KnownCompose {
 /// What is known about composes, which are package repositories that were made for builds.
 #[async_trait]
 pub trait Composes: fmt::Debug + Send + Sync {
-    /// Returns each of these composes by its number, in any state, or in a sentence why it cannot
-    /// be told: the service does not know it, or answers nonsense about it.
+    /// Returns each of these composes by its number, in any state, or in a sentence why nothing can
+    /// be said about it: the service does not know it, or its answer about it makes no sense.
     ///
     /// # Errors
     /// If the service cannot be asked. What is wrong with one compose is part of the answer.
@@ -247,22 +247,22 @@ pub struct TaggedBuild {
 /// What is known about the builds that packages come from.
 #[async_trait]
 pub trait PackageOrigins: fmt::Debug + Send + Sync {
-    /// Returns what the packages in each of these images were made from, or in a sentence why it
-    /// cannot be told.
+    /// Returns what the packages in each of these images were made from, or in a sentence why that
+    /// is not known.
     ///
     /// # Errors
     /// If the service cannot be asked. What is wrong with one image is part of the answer.
     async fn ingredients(&self, images: &BTreeSet<Nvr>) -> Result<Each<Ingredients>>;
 
-    /// Returns the packages and the tag of each of these builds, or in a sentence why they cannot
-    /// be told.
+    /// Returns the packages and the tag of each of these builds, or in a sentence why they are not
+    /// known.
     ///
     /// # Errors
     /// If the service cannot be asked. What is wrong with one build is part of the answer.
     async fn tagged(&self, builds: &BTreeSet<Nvr>) -> Result<Each<TaggedBuild>>;
 }
 
-/// A stream of a module, as its latest build that is ready tells it.
+/// A stream of a module, as described by its latest build that is ready.
 ///
 /// ```
 /// use freshmaker_redhat::contracts::Module;

@@ -1,4 +1,4 @@
-//! [freshmaker] in the world of Fedora and Red Hat.
+//! [freshmaker] for the services of Fedora and Red Hat.
 //!
 //! * [`messages`]: the events of Koji, the Errata Tool, ODCS, MBS, dist-git and Bodhi, and parsers
 //!   of their messages.

@@ -1,10 +1,10 @@
 //! Finds advisories that have shipped without a message of it.
 //!
-//! Nothing should hang on one message: a broker loses some, and a service that is switched off for
-//! long finds its queue gone. [`ShippedScan`] lists the advisories that have shipped, and puts each
-//! of them into the inbox as the message that may have been lost. Its identity depends on the
-//! advisory alone, so an advisory that was scanned before is not stored again. One that a message
-//! has told of is handled once all the same, by
+//! No rebuild should depend on a single message: a broker loses some, and the queue of a service
+//! that is stopped for long is deleted. [`ShippedScan`] lists the advisories that have shipped, and
+//! puts each of them into the inbox as the message that may have been lost. Its identity depends on
+//! the advisory alone, so an advisory that was scanned before is not stored again. An advisory that
+//! a message has announced as well is still handled only once, by
 //! [`AnnounceAdvisories`](crate::handlers::AnnounceAdvisories).
 //!
 //! ```

@@ -24,7 +24,7 @@ use tokio_postgres::{Client, NoTls};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// So many builds each client changes in turn.
+/// The number of builds that each client changes in turn.
 const EACH: i64 = 100;
 
 /// The bodies of notifications have about this length.

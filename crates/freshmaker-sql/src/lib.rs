@@ -1,7 +1,7 @@
 //! Storage of [freshmaker] in SQL databases.
 //!
-//! [`SqliteStorage`] keeps everything in one file, for one process. SQLite itself is compiled in,
-//! so a C compiler is all that is needed. With the feature `postgres`, `PostgresStorage` keeps
+//! [`SqliteStorage`] keeps everything in one file, for one engine. SQLite itself is compiled in, so
+//! a C compiler is all that is needed. With the feature `postgres`, `PostgresStorage` keeps
 //! everything in a PostgreSQL database, for any number of processes; libpq is not needed.
 //!
 //! ```
@@ -19,10 +19,10 @@
 //! | `postgres` | | `PostgresStorage` | PostgreSQL 12 or later; tested with 15 |
 //!
 //! # Limits
-//! * One engine process at a time has a file of SQLite; others may read it.
+//! * A SQLite file serves one engine process at a time, and any number of processes with a client.
 //! * The file must be on a local file system: locks of network file systems are not reliable.
-//! * PostgreSQL is spoken to directly: a pooler such as PgBouncer does not keep the settings of a
-//!   session, and is refused.
+//! * Connections go to the PostgreSQL server itself: a pooler such as PgBouncer does not keep the
+//!   settings of a session, and is refused.
 //! * Calls need a tokio runtime, since each runs on a blocking thread.
 
 // The queries are written once, and are modules of each database.

@@ -1,9 +1,9 @@
-//! Moves everything from a file of SQLite into a database of PostgreSQL.
+//! Copies everything from a SQLite file into a PostgreSQL database.
 //!
-//! Rows go over as JSON, a bounded piece at a time, and are written in one transaction: a move that
-//! fails leaves the database empty. The columns are those of the database, so a table that has got
-//! one more by a migration needs no change here. Meanwhile the file is locked against other
-//! writers, and the tables against everybody.
+//! Rows are passed as JSON, a bounded number at a time, and written in one transaction: a copy that
+//! fails leaves the database empty. The columns are read from the database, so a column that a
+//! migration adds needs no change here. Meanwhile the file is locked against other writers, and the
+//! tables against all other transactions.
 
 use crate::postgres::{PARTITIONS, PostgresStorage};
 use crate::sqlite::SqliteStorage;
@@ -14,11 +14,11 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
 
-/// A table, and what its rows are ordered by.
+/// A table, and the columns by which its rows are ordered.
 struct Table {
     name: &'static str,
     key: &'static [&'static str],
-    /// The column whose numbers the database gives.
+    /// The column whose numbers the database assigns.
     numbered: Option<&'static str>,
 }
 
@@ -26,8 +26,8 @@ const fn table(name: &'static str, key: &'static [&'static str], numbered: Optio
     Table { name, key, numbered }
 }
 
-/// Rows come after those that they refer to. Leases and counts of rows are not moved: those are
-/// over, and these are made while rows are written.
+/// Tables come after those that they refer to. Leases and counts of rows are not copied: the leases
+/// are over, and the counts are made while rows are written.
 const TABLES: [Table; 10] = [
     table("sequences", &["name"], None),
     table("inbox", &["id"], Some("id")),
@@ -41,7 +41,8 @@ const TABLES: [Table; 10] = [
     table("documents", &["number"], Some("number")),
 ];
 
-/// These change on the way: a file has one partition, a database has several.
+/// These tables are changed while they are copied: a file has one partition, a database has
+/// several.
 const NOTIFICATIONS: Table = table("notifications", &["position"], Some("position"));
 const POSITIONS: Table = table("positions", &["partition", "bus"], None);
 const OF_PARTITIONS: Table = table("partitions", &["partition"], None);
@@ -54,8 +55,8 @@ pub(crate) struct Column {
 }
 
 impl PostgresStorage {
-    /// Moves everything from a file of SQLite into this database; returns how many rows of each
-    /// table. The file stays as it is, so its tables must be those of this version.
+    /// Copies everything from a SQLite file into this database, and returns the number of rows of
+    /// each table. The file is not changed, so its tables must be those of this version.
     ///
     /// Both are checked for consistency, the file before and the database after.
     ///
@@ -91,7 +92,7 @@ impl PostgresStorage {
     }
 }
 
-/// At most so many violations are listed.
+/// The most violations that are listed.
 const LISTED_MAX: usize = 20;
 
 async fn must_be_consistent(storage: &dyn StorageReads, remedy: Remedy, what: &str) -> Result<()> {
@@ -140,7 +141,7 @@ async fn copy(file: &SqliteStorage, client: &Client) -> Result<BTreeMap<&'static
     Ok(moved)
 }
 
-/// Locks all tables, and looks whether anybody has ever used them.
+/// Locks all tables, and checks that they have never been used.
 async fn must_be_empty(client: &Client) -> Result<()> {
     let lock = "LOCK TABLE runs, inbox, events, builds, attempts, transitions, notifications, documents \
                 IN ACCESS EXCLUSIVE MODE";
@@ -185,7 +186,8 @@ async fn copy_table(file: &SqliteStorage, client: &Client, table: &Table, change
     Ok(count)
 }
 
-/// Writes some rows; if that fails, one by one, so that the one that cannot be stored is named.
+/// Writes some rows; if that fails, one by one, so that the error names the row that cannot be
+/// stored.
 async fn write(client: &Client, table: &Table, insert: &str, rows: Vec<Value>) -> Result<u64> {
     let run = |statement: &'static str| async move { client.batch_execute(statement).await.map_err(|e| failed(&e)) };
     run("SAVEPOINT piece").await?;

@@ -1,4 +1,5 @@
-//! The columns of a row that change while it makes progress. The others say what the row is about.
+//! The columns of builds, attempts and messages that change while they make progress. The other
+//! columns are written once and say what the row is about.
 
 use super::rows::{inbox_number, json, micros, slot_number};
 use super::schema::{attempts, builds, inbox};
@@ -7,7 +8,7 @@ use freshmaker::Reason;
 use freshmaker::backend::Result;
 use freshmaker::rebuild::{AttemptRecord, BuildRecord, InboxRecord, InboxState};
 
-/// What handling changes about a message.
+/// The columns of a message that its handling changes.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = inbox, treat_none_as_null = true)]
 pub(crate) struct InboxProgress {
@@ -20,7 +21,7 @@ pub(crate) struct InboxProgress {
     reason_text: Option<String>,
 }
 
-/// What becomes of a dead letter. `None` leaves a column as it is.
+/// The columns of a dead letter that change. `None` leaves a column as it is.
 #[derive(Debug, Default, AsChangeset)]
 #[diesel(table_name = inbox)]
 pub(crate) struct LetterChange {
@@ -32,7 +33,7 @@ pub(crate) struct LetterChange {
     reason_text: Option<String>,
 }
 
-/// How far a build is.
+/// The columns of a build that change while it makes progress.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = builds, treat_none_as_null = true)]
 pub(crate) struct BuildProgress {
@@ -54,7 +55,7 @@ pub(crate) struct BuildProgress {
     pub(crate) done_at: Option<i64>,
 }
 
-/// How far an attempt is.
+/// The columns of an attempt that change while it makes progress.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = attempts, treat_none_as_null = true)]
 pub(crate) struct AttemptProgress {

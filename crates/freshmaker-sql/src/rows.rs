@@ -1,5 +1,5 @@
-//! Stored forms of the records. What cannot be read back is reported with its table and number,
-//! never guessed.
+//! Converts records to rows and back. A row that cannot be read back is reported with its table and
+//! number; no value of it is guessed.
 
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, notifications, transitions};
 use super::text::StoredText;

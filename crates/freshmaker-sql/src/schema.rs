@@ -1,9 +1,10 @@
 //! The tables as the migrations make them.
 //!
-//! A column more is a field of the record (`freshmaker::rebuild::record`; of a build also in
-//! `is_planned_as`, if it says what was planned), a line here and in [`rows`](super::rows), one in
-//! [`progress`](super::progress) if it changes, and a migration for each database. A table of more
-//! than 32 columns needs another feature of Diesel, and smaller statements in `queries::write`.
+//! To add a column, add a field of the record (`freshmaker::rebuild::record`; for a build also in
+//! `is_planned_as`, if the column says what was planned), a line here and in [`rows`](super::rows),
+//! one in [`progress`](super::progress) if the column changes, and a migration for each database
+//! (`sqlite/migrations`, `postgres/migrations`). A table of more than 32 columns needs another
+//! feature of Diesel, and smaller statements in `queries::write`.
 
 diesel::table! {
     inbox (id) {

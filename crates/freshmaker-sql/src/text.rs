@@ -1,5 +1,5 @@
-//! Texts as they are stored. SQLite does not look whether a text is UTF-8, so that a damaged one is
-//! noticed only where its row is read. There it concerns this row alone.
+//! Texts as they are stored. SQLite does not check that a text is UTF-8, so a damaged text is found
+//! only when its row is read. It then makes this row alone unreadable.
 
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -26,7 +26,7 @@ impl StoredText {
         self.0.map_err(|_| NotUtf8)
     }
 
-    /// The same with a sign for what cannot be read.
+    /// Returns the same text with a replacement character for bytes that are not UTF-8.
     pub(crate) fn shown(self) -> Self {
         Self(Ok(self.to_string()))
     }

@@ -1,9 +1,10 @@
-//! Versions of the tables.
+//! Versions of the tables: runs the migrations that a database lacks, and refuses tables of a newer
+//! version.
 //!
 //! A migration of PostgreSQL only adds: a table, an index, a column that may be empty or has a
-//! default. What is no longer used is removed by a later version than the one that stops to use it.
-//! So processes of two neighbouring versions can have one database while they are replaced one by
-//! one. A SQLite file has one engine, so a migration of it may also make a table anew.
+//! default. What is no longer used is removed by a version after the one that stops using it. So
+//! processes of two neighbouring versions can use one database while they are replaced one by one.
+//! A SQLite file serves one engine, so its migrations may also replace a table.
 
 use diesel::backend::Backend;
 use diesel::migration::{MigrationConnection, MigrationSource};
@@ -20,7 +21,7 @@ diesel::table! {
     }
 }
 
-/// How far the tables are.
+/// Which version of the tables a database has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tables {
     Missing,
@@ -32,7 +33,7 @@ fn failed(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::new(Remedy::Unavailable, "migration", error)
 }
 
-/// How far tables are that are there, and for which these migrations have run.
+/// Returns which version the tables have for which these migrations have run.
 ///
 /// # Errors
 /// `Unsupported` if a newer version of this crate has run what this one does not have.

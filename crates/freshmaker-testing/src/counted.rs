@@ -1,4 +1,4 @@
-//! What a storage is asked, by the names of the calls.
+//! A storage that counts its calls by their names, and passes them on.
 
 use async_trait::async_trait;
 use freshmaker::backend::{

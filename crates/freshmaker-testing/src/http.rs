@@ -1,5 +1,5 @@
-//! A small HTTP server whose answers can go wrong on the wire in every way: the ground that fakes
-//! of services stand on.
+//! A small HTTP server whose answers can be cut, delayed or wrong. Fakes of services are built on
+//! it.
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// Longer requests are answered by 413.
 const BODY_BYTES_MAX: usize = 64 << 20;
-/// So many connections are served at once; further ones wait to be accepted.
+/// The most connections that are served at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 256;
 
 /// What a client asked.
@@ -40,7 +40,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A header field, by its name in lower case.
+    /// Returns a header field, by its name in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
@@ -53,9 +53,9 @@ pub enum Delivery {
     /// All of it.
     #[default]
     Whole,
-    /// So many bytes, the head with status and headers included; then the connection is closed.
+    /// This many bytes, the head with status and headers included; then the connection is closed.
     CutAfter(usize),
-    /// So many bytes, the head included; then nothing more, on a connection that stays open.
+    /// This many bytes, the head included; then nothing more, on a connection that stays open.
     StallAfter(usize),
 }
 
@@ -82,7 +82,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// An empty answer with this status.
+    /// Makes an empty answer with this status.
     #[must_use]
     pub fn new(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new(), delivery: Delivery::Whole }
@@ -94,35 +94,35 @@ impl Reply {
         Self::new(200).stall_after(0)
     }
 
-    /// The same with one more header field.
+    /// Returns the same with one more header field.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// The same with this body.
+    /// Returns the same with this body.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// The same with a length in its head that need not be true. Of a longer body only so much is
-    /// sent; after a shorter one the connection is closed.
+    /// Returns the same with a length in its head that need not be true. Of a longer body only so
+    /// much is sent; after a shorter one the connection is closed.
     #[must_use]
     pub fn declaring(self, length: usize) -> Self {
         self.with_header("content-length", length.to_string())
     }
 
-    /// The same, [cut](Delivery::CutAfter) after so many bytes.
+    /// Returns the same answer, [cut](Delivery::CutAfter) after this many bytes.
     #[must_use]
     pub fn cut_after(mut self, bytes: usize) -> Self {
         self.delivery = Delivery::CutAfter(bytes);
         self
     }
 
-    /// The same, [stalled](Delivery::StallAfter) after so many bytes.
+    /// Returns the same answer, [stalled](Delivery::StallAfter) after this many bytes.
     #[must_use]
     pub fn stall_after(mut self, bytes: usize) -> Self {
         self.delivery = Delivery::StallAfter(bytes);
@@ -167,7 +167,7 @@ impl Server {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), handler).await
     }
 
-    /// The same at the address of a server that was there before.
+    /// Starts the server at the address of one that ran before.
     ///
     /// # Errors
     /// If the port cannot be opened.
@@ -334,7 +334,7 @@ impl AsyncWrite for Throttled {
         let most = match allowed {
             Delivery::Whole => bytes.len(),
             Delivery::CutAfter(0) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            // Nobody wakes it: it ends when the client goes away, or with the server.
+            // It is never woken: it ends when the client goes away, or with the server.
             Delivery::StallAfter(0) => return Poll::Pending,
             Delivery::CutAfter(left) | Delivery::StallAfter(left) => left.min(bytes.len()),
         };

@@ -1,5 +1,5 @@
-//! For those who write backends and handlers of [freshmaker]: contract suites, a small
-//! [`world`] on virtual time, and the seeded simulation that the engine itself is tested with.
+//! For authors of backends and handlers of [freshmaker]: contract suites, a small [`world`] in
+//! virtual time, and the seeded simulation with which the engine itself is tested.
 //!
 //! ```
 //! use freshmaker::memory::MemoryStorage;
@@ -14,11 +14,11 @@
 //!
 //! | feature | default | gives |
 //! |---|---|---|
-//! | `http` | | `http`: a server whose answers can be cut, delayed or wrong, the ground of fakes of services |
+//! | `http` | | `http`: a server whose answers can be cut, delayed or wrong, on which fakes of services are built |
 //!
 //! # Limits
-//! For development dependencies: there is no promise about the exact story that a seed tells from
-//! version to version.
+//! This crate is for development dependencies. What happens in the simulation of a given seed may
+//! change with every version.
 
 pub mod conformance;
 pub mod counted;

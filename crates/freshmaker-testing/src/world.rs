@@ -1,8 +1,8 @@
-//! One small world around an engine, for tests of handlers, backends and services: a bus, a
-//! storage, a catalog, a build system, and a clock that follows tokio's.
+//! A small world around an engine, for tests of handlers, backends and services: a bus, a storage,
+//! a catalog, a build system, and a clock that follows tokio's clock.
 //!
-//! With `#[tokio::test(start_paused = true)]` nothing waits in real time: tokio moves its clock on
-//! as soon as nothing else can happen.
+//! With `#[tokio::test(start_paused = true)]` nothing waits in real time: tokio advances its clock
+//! as soon as all tasks wait.
 //!
 //! ```
 //! use freshmaker::handler::{ImagePushed, rebuild_dependents};
@@ -41,7 +41,7 @@ pub struct TokioClock {
 }
 
 impl TokioClock {
-    /// A clock that begins at 2025-11-24T16:00:00Z.
+    /// Makes a clock that begins at 2025-11-24T16:00:00Z.
     #[must_use]
     pub fn new() -> Self {
         Self { begin: Instant::now(), set: Mutex::default() }
@@ -103,7 +103,7 @@ pub fn pushed(image: &str) -> Pushed {
     Pushed { image: image.to_owned() }
 }
 
-/// A message without headers.
+/// Makes a message with this id, topic and body, without headers.
 #[must_use]
 pub fn message(id: &str, topic: &str, body: &str) -> Message {
     Message { id: id.into(), topic: topic.into(), headers: Default::default(), body: body.into() }
@@ -124,7 +124,7 @@ pub struct World {
     pub clock: Arc<TokioClock>,
 }
 
-/// `site` is built from `app`, that from `base`, which somebody else makes.
+/// `site` is built from `app`, and `app` from `base`, which has no recipe here.
 #[must_use]
 pub fn graph() -> ArtifactGraph {
     let mut graph = ArtifactGraph::new();
@@ -143,14 +143,14 @@ impl Default for World {
 }
 
 impl World {
-    /// A world that keeps everything in memory.
+    /// Makes a world that keeps everything in memory.
     #[must_use]
     pub fn new() -> Self {
         let clock = Arc::new(TokioClock::new());
         Self::on(Arc::new(MemoryStorage::new().with_clock(clock.clone())), clock)
     }
 
-    /// A world on this storage, which has this clock.
+    /// Returns a world on this storage, which has this clock.
     #[must_use]
     pub fn on(storage: Arc<dyn Storage>, clock: Arc<TokioClock>) -> Self {
         Self {
@@ -162,7 +162,7 @@ impl World {
         }
     }
 
-    /// An engine without handlers.
+    /// Returns an engine without handlers.
     pub fn builder(&self) -> EngineBuilder {
         Engine::builder()
             .storage(self.storage.clone())
@@ -197,7 +197,7 @@ impl World {
     }
 }
 
-/// So long a test waits, by tokio's time.
+/// How long a test waits at most, by tokio's time.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Asks again, each millisecond, until the condition holds.
@@ -223,7 +223,7 @@ pub async fn events(client: &Client) -> Vec<EventRecord> {
     events
 }
 
-/// The state and the reason (code and text) of the only event.
+/// Returns the state and the reason (code and text) of the only event.
 ///
 /// # Panics
 /// If there is not exactly one, or the storage fails.

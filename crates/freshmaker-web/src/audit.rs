@@ -1,8 +1,8 @@
 //! The audit log: who did what, and who was refused.
 //!
 //! *Invariant:* a write has a row before it is made. If the row cannot be stored, nothing is
-//! changed. What came of the write is added afterwards; a row that stays `begun` is one whose end
-//! is not known.
+//! changed. The outcome of the write is added afterwards; if a row stays `begun`, the outcome is
+//! not known.
 
 use crate::auth::Caller;
 use crate::documents::Store;
@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 const WRITES: &str = "web.audit";
 const REFUSALS: &str = "web.refusal";
 
-/// So many rows are looked at for who did something.
+/// The most rows that are searched for who did something.
 const LOOKED_AT: u32 = 200;
 
 /// Texts in a row are cut here.

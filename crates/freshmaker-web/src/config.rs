@@ -1,4 +1,4 @@
-//! How the service is configured.
+//! The configuration of the service, and its checks.
 
 use crate::auth::{Members, Network, ProxyConfig, ReadAccess, Role};
 use crate::limits::Limits;
@@ -131,7 +131,8 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// The configuration for a service that only listens on a loopback address, without any login.
+    /// Returns the configuration for a service that only listens on a loopback address, without any
+    /// login.
     #[must_use]
     pub fn loopback() -> Self {
         let mut config = Self::default();

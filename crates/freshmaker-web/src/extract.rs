@@ -1,4 +1,5 @@
-//! What handlers take from a request; what does not fit is a [`Problem`] that names the place.
+//! Reads the parts of a request that handlers take. A part that is invalid is a [`Problem`] that
+//! names it.
 
 use crate::problem::{Problem, ProblemCode};
 use axum::body::Bytes;
@@ -33,7 +34,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// A body as it came. Its problem is 413 if it is too long, 408 if it does not arrive in time.
+/// The body of a request, unchanged. The request is refused with 413 if the body is too long, and
+/// with 408 if it does not arrive in time.
 #[derive(Debug)]
 pub struct WholeBody(pub Bytes);
 

@@ -1,11 +1,11 @@
 //! One reader of the storage for all streams of changes.
 //!
-//! The reader runs while somebody listens. It sends each change, encoded once, to all of them. A
-//! listener that begins at an earlier position, or that was too slow, reads what it misses from the
-//! storage by itself, and then goes on with the others.
+//! The reader runs while there is a stream. It sends each change, encoded once, to all streams. A
+//! stream that begins at an earlier position, or that was too slow, reads the missing changes from
+//! the storage by itself, and then follows the common reader.
 //!
-//! *Invariant:* the reader notes its position and sends the change under one lock, so that a
-//! listener that begins at the noted position gets exactly what is behind it.
+//! *Invariant:* the reader stores its position and sends the change under one lock, so that a
+//! stream that begins at this position gets exactly the changes behind it.
 
 use crate::problem::{Problem, ProblemCode};
 use crate::web::Web;
@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Changes that a listener may be behind before it reads from the storage by itself.
 const BEHIND_MAX: usize = 512;
 
-/// How often the reader looks whether somebody still listens.
+/// How often the reader checks whether there still is a stream.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// A change, as it is sent to everybody.
@@ -41,7 +41,7 @@ impl Change {
         Self { position, subject: Some(of.clone()), bytes }
     }
 
-    /// Tells that changes are missing: what is shown must be asked for anew.
+    /// Says that changes are missing: the client must ask again for everything that it shows.
     fn reset(position: i64) -> Self {
         Self { position, subject: None, bytes: format!("id: {position}\nevent: reset\ndata: {{}}\n\n").into() }
     }
@@ -78,7 +78,7 @@ pub(crate) struct Listener {
     live: Receiver<Arc<Change>>,
     /// The position of the latest change that it was given or that it did not want.
     position: i64,
-    /// To be told first.
+    /// Whether the listener has to be informed first that changes are missing.
     reset: bool,
     /// Live changes were dropped, because they were not taken in time.
     behind: bool,
@@ -91,7 +91,7 @@ impl Hub {
         Self { client, running: Arc::default(), free, streams, resets: AtomicU64::new(0) }
     }
 
-    /// How many streams are open, and how often one was told that changes are missing.
+    /// How many streams are open, and how often a stream was informed that changes are missing.
     pub(crate) fn counts(&self) -> (usize, u64) {
         (self.streams.saturating_sub(self.free.available_permits()), self.resets.load(Ordering::Relaxed))
     }
@@ -145,15 +145,15 @@ impl Hub {
     }
 }
 
-/// Reads changes and sends them to all, until nobody listens or the storage fails for good; then
-/// the streams end, and begin again when their clients come back.
+/// Reads changes and sends them to all streams, until there is none or the storage fails for good;
+/// then the streams end, and begin again when their clients come back.
 async fn read(mut subscription: Subscription, running: Arc<Mutex<Option<Running>>>) {
     loop {
         let next = tokio::time::timeout(LOOK, subscription.next()).await;
         let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Running { position, changes }) = running.as_mut() else { return };
         if subscription.take_missed() {
-            // Nobody to send it to is no error.
+            // To have no stream to send it to is no error.
             let _ = changes.send(Arc::new(Change::reset(*position)));
         }
         match next {

@@ -1,6 +1,7 @@
-//! What stands between a request and its handler, from the outside in: compression, [`answer`]
-//! (request id, security headers, problems as bodies, counting), panics, the time limit, cross-site
-//! requests, [`admit`] (bounds, login, rate), the body's bounds, and for each route [`guard`].
+//! The layers that a request passes before its handler, from the outside in: compression,
+//! [`answer`] (request id, security headers, problems as bodies, counting), panics, the time limit,
+//! cross-site requests, [`admit`] (bounds, login, rate), the body's bounds, and for each route
+//! [`guard`].
 
 use crate::auth::{Allowed, Caller, Network, SecretHash};
 use crate::extract;
@@ -129,7 +130,7 @@ fn told_as_problem(response: &mut Response, base: &str, id: &str, reader: Option
     }
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
-        // A route of others has told what is wrong in a form of its own.
+        // A route of the embedding service has described the error in a form of its own.
         None if is_of_route(response.headers()) => return,
         None => {
             let problem = problem::of_status(status);

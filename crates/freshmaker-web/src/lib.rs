@@ -1,5 +1,5 @@
-//! A REST API, and live pages for people, for services that embed [freshmaker]: what is rebuilt and
-//! why, what people decide about it, and who may.
+//! A REST API, and live pages for people, for services that embed [freshmaker]: they show what is
+//! rebuilt and why, and let people with the right roles decide about it.
 //!
 //! [`router`] makes an axum router over a [`Client`]. A service serves it alone, or nests it in its
 //! own:
@@ -36,46 +36,47 @@
 //! |---|---|---|
 //! | `/api/3/events…` | events, their plans (JSON, SVG, …), forecasts, exclusions and histories | readers |
 //! | `/api/3/builds…`, `/api/3/attempts…` | builds, what they wait for, submissions, histories | readers |
-//! | `/api/3/failures`, `POST …/retry` | failed builds by cause; to do those of one cause over | readers, rebuilders |
+//! | `/api/3/failures`, `POST …/retry` | failed builds by cause; retries the builds of one cause | readers, rebuilders |
 //! | `/api/3/report` | how long events took, as JSON or CSV | readers |
 //! | `/api/3/artifacts/{id}`, `…/explain?event=` | latest builds; why it is rebuilt or not | readers |
-//! | `POST /api/3/plans`, `/api/3/plans/{hash}`, `…/diff`, `POST …/apply` | what would be done, and to do exactly that | readers, rebuilders |
+//! | `POST /api/3/plans`, `/api/3/plans/{hash}`, `…/diff`, `POST …/apply` | a preview of a plan, and applying exactly that plan | readers, rebuilders |
 //! | `/api/3/counts`, `/api/3/systems`, `/api/3/pauses`, `POST /api/3/systems/{name}/pause`, `…/resume` | builds by reason; build systems | readers, administrators |
 //! | `/api/3/stream` | changes as server-sent events, which resume | readers |
-//! | `/api/3/overview`, `/stuck`, `/dead-letters`, `/messages/…` | how it goes | readers |
+//! | `/api/3/overview`, `/stuck`, `/dead-letters`, `/messages/…` | counts, what does not move, messages | readers |
 //! | `POST …/confirm`, `…/retry`, `POST /api/3/messages` | decisions, messages in | rebuilders |
-//! | `POST …/cancel` | stops an event | rebuilders who asked for it, administrators |
+//! | `POST …/cancel` | stops an event | the rebuilder who asked for the event, administrators |
 //! | `POST …/give-up`, `…/resolve`, `…/requeue`, `…/dismiss` | repairs | administrators |
 //! | `/api/3/tokens`, `/api/3/audit` | tokens; who did what | administrators |
 //! | `/api/3/openapi.json`, `/healthz`, `/readyz`, `/problems/{code}` | description, health | everybody |
 //! | `/metrics` | Prometheus | readers, or as configured |
 //!
 //! Readers, rebuilders (roles `admin` and `manual_rebuilder`) and administrators (`admin`) are
-//! named in [`Config`]. Who may ask for something by a message, and so by a preview, a plan, a
-//! confirmation or a retry, may be said for its kind by a [`RequestRule`]; the requester of what
-//! came by REST is the caller. Answers that fail are problem details (RFC 9457) with a
-//! [`ProblemCode`]. Lists come in parts of at most 200 rows, with opaque cursors. Rows have their
-//! version as `ETag`; `If-None-Match` saves an answer, and `If-Match` refuses a decision about
-//! another version. What is read is compressed with gzip for callers who take it.
+//! named in [`Config`]. For each kind of request that comes as a message, a [`RequestRule`] can say
+//! who may make it; the rule also holds for previews, plans, confirmations and retries of that
+//! request. The requester of a request by REST is the caller. Errors are problem details (RFC 9457)
+//! with a [`ProblemCode`]. Lists have pages of at most 200 rows, with opaque cursors. Rows have
+//! their version as `ETag`: with `If-None-Match` an unchanged row is not sent again, and with
+//! `If-Match` a decision about another version is refused. Answers to reads are compressed with
+//! gzip for callers who accept it.
 //!
 //! # Who calls
 //!
 //! * [`Tokens`] that the service issues, for programs.
 //! * Headers of a trusted proxy, for people: [`ProxyConfig`].
 //! * Bearer tokens of an OpenID Connect issuer: [`OidcConfig`], with the feature `oidc`.
-//! * Nobody has to, on a listener of the loopback interface: [`Config::loopback`].
+//! * Without a login, on a listener of the loopback interface: [`Config::loopback`].
 //!
-//! Without configuration, tokens alone are accepted. [`Config::check`] refuses a service that would
-//! be open to the network. Every write, and every refusal of a caller who sent credentials or asked
-//! for a write, has a row in the audit log.
+//! Without configuration, only tokens are accepted. [`Config::check`] refuses a configuration that
+//! would leave the service open to the network. Every write, and every refusal of a caller who sent
+//! credentials or asked for a write, has a row in the audit log.
 //!
 //! # Pages
 //!
-//! With the feature `page` and a [`Config::page`], the same is there for people: `/` is what needs
-//! somebody, `/events`, `/builds`, `/artifacts/{id}`, `/plans/new`, `/queue`, `/failures`,
-//! `/dead-letters`, `/report`, `/audit` and `/health` lead to the rest. Pages are read and written
-//! without a script; with one they follow what happens. Each has a link to its JSON. People who
-//! have a token sign in with it, for [`PageConfig::session`].
+//! With the feature `page` and a [`Config::page`], the service has pages for people. `/` shows what
+//! needs a person; `/events`, `/builds`, `/artifacts/{id}`, `/plans/new`, `/queue`, `/failures`,
+//! `/dead-letters`, `/report`, `/audit` and `/health` lead to all others. Pages and forms work
+//! without JavaScript; with JavaScript the pages update by themselves. Each page has a link to its
+//! JSON. People with a token sign in with it, for the time of [`PageConfig::session`].
 //!
 //! ```
 //! use freshmaker_web::{Config, PageConfig};
@@ -88,9 +89,9 @@
 //!
 //! # Routes of your own
 //!
-//! [`Web::router_with`] puts them behind the same logins, limits and headers, [`Web::allow`] says
-//! who may use one, handlers take the [`Caller`], and [`Web::audited`] does what they do with a row
-//! in the audit log.
+//! [`Web::router_with`] puts routes of your own behind the same logins, limits and headers,
+//! [`Web::allow`] says who may use a route, handlers take the [`Caller`], and [`Web::audited`] runs
+//! a write with a row in the audit log.
 //!
 //! # Features
 //!
@@ -102,10 +103,10 @@
 //!
 //! # Limits
 //!
-//! [`Limits`] bounds what comes in, and each call to the storage. [`serve`] has the limits that a
-//! router cannot have: slow headers, connections, streams at the end. There is no TLS, no HTTP/2
-//! and no CORS: a proxy does the first two, and the pages of other origins have no business here.
-//! The counters of rates and metrics are those of one process.
+//! [`Limits`] bounds requests, and each call to the storage. [`serve`] has the limits that a router
+//! cannot have: for slow headers, connections, and the end of streams. There is no TLS, no HTTP/2
+//! and no CORS: a proxy does the first two, and pages of other origins are not meant to use the
+//! API. Counters of rates and metrics are per process.
 
 mod api;
 mod audit;

@@ -1,4 +1,5 @@
-//! Bounds of everything that comes in.
+//! Bounds of requests. The layers in `layers` apply them to every route, also to those that the
+//! embedding service adds with `Web::router_with`. Bounds of connections are in `serve`.
 
 use crate::rate::Quota;
 use serde::{Deserialize, Deserializer};

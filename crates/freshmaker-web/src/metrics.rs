@@ -2,6 +2,9 @@
 //!
 //! Labels come from closed sets only: routes as they are registered, methods, statuses, build
 //! systems, states, codes of reasons. `observability/` of the crate has a dashboard and alerts.
+//!
+//! A new gauge of stored rows goes to `write_overview` or `write_open`; times of events that have
+//! ended are in `stages`.
 
 use crate::problem::Problem;
 use crate::web::Web;

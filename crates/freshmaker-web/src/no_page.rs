@@ -1,4 +1,4 @@
-//! Stands for what the feature `page` brings: there are no pages.
+//! Replaces `page` if the feature `page` is off: there are no pages.
 
 use crate::problem::Problem;
 use crate::routes::PageRoute;
@@ -9,7 +9,7 @@ use axum::response::Response;
 /// Whether this build has pages.
 pub(crate) const HAS_PAGE: bool = false;
 
-/// Nobody reads pages.
+/// No request reads a page.
 pub(crate) enum Reader {}
 
 impl Reader {

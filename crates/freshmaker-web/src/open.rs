@@ -1,4 +1,4 @@
-//! What is under way, read once for all who look at the moment.
+//! All open builds, read once for requests that come within a short time.
 
 use crate::api::systems::open_counts;
 use crate::problem::Problem;
@@ -10,16 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// What was read is shown to others for so long, and for longer if reading it took long.
+/// How long a reading is used for other requests; longer if the reading took long.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// So many times as long as reading took.
+/// How many times as long as the reading took.
 const SHARE: u32 = 10;
 
 /// With more open builds there are no expected times: reading them all would make pages slow.
 pub(crate) const BUILDS_MAX: u64 = 3_000;
 
-/// What has not moved for so long is wrong.
+/// After this time without a change something is stuck.
 const STUCK: Duration = Duration::from_secs(15 * 60);
 const STUCK_KEPT: Duration = Duration::from_secs(10);
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct PageConfig {
-    /// How long somebody who has signed in with a token stays signed in: at most as long as the
+    /// How long a person who has signed in with a token stays signed in: at most as long as the
     /// token is valid. The key in a file is `session_s`. Default: 12 h.
     #[serde(rename = "session_s", deserialize_with = "seconds")]
     pub session: Duration,

@@ -1,4 +1,4 @@
-//! Plans that were read lately. A plan never changes, so one that is known by its hash is right.
+//! A cache of plans by their hashes. A plan never changes, so a cached plan is never outdated.
 
 use crate::problem::{Problem, ProblemCode};
 use crate::web::Web;

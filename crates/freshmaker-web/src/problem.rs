@@ -147,28 +147,29 @@ impl Problem {
     /// How long callers are asked to wait for a storage that does not answer.
     pub(crate) const PAUSE: Duration = Duration::from_secs(5);
 
-    /// A problem with a sentence about this case.
+    /// Makes a problem with a sentence about this case.
     pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
         let transient = code.status() == StatusCode::SERVICE_UNAVAILABLE;
         let retry_after = transient.then_some(Self::PAUSE);
         Self { code, detail: detail.into(), errors: Vec::new(), retry_after, refused: false }
     }
 
-    /// The same with something that is wrong at a place of the body, as a JSON Pointer.
+    /// Returns the same with something that is wrong at a place of the body, as a JSON Pointer.
     #[must_use]
     pub fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         self.errors.push(FieldError { pointer: Some(pointer.into()), parameter: None, detail: detail.into() });
         self
     }
 
-    /// The same with something that is wrong with a parameter of the path, the query or a header.
+    /// Returns the same with something that is wrong with a parameter of the path, the query or a
+    /// header.
     #[must_use]
     pub fn parameter(mut self, name: impl Into<String>, detail: impl Into<String>) -> Self {
         self.errors.push(FieldError { pointer: None, parameter: Some(name.into()), detail: detail.into() });
         self
     }
 
-    /// The same, to be sent again after a time.
+    /// Returns the same, to be sent again after a time.
     #[must_use]
     pub fn retry_after(mut self, time: Duration) -> Self {
         self.retry_after = Some(time);

@@ -1,10 +1,10 @@
 //! Requests of people that come as messages: who may make which, about whose events, and in whose
 //! name.
 //!
-//! This crate knows no product. A crate whose handlers do what people ask for says with a
-//! [`RequestRule`] for each kind of request what a route says of itself: who may use it. The rules
-//! are asked wherever a message or its event comes from a caller: messages, CloudEvents, previews,
-//! plans, confirmations and retries.
+//! This crate knows no kinds of requests. A crate whose handlers carry out requests of people gives
+//! a [`RequestRule`] for each kind: who may make it, as for a route. The rules are checked wherever
+//! a message or its event comes from a caller: messages, CloudEvents, previews, plans,
+//! confirmations and retries.
 
 use crate::auth::{Allowed, Caller, Role};
 use crate::problem::{Problem, ProblemCode};
@@ -60,23 +60,24 @@ impl RequestRule {
         Self { kind, aliases, read: event::parse::<E>, parser: None, allowed, event: None, requester: None }
     }
 
-    /// The same for messages that this parser reads, behind any prefix of its topics. It must also
-    /// read the JSON form of its event.
+    /// Returns the same for messages that this parser reads, behind any prefix of its topics. It
+    /// must also read the JSON form of its event.
     #[must_use]
     pub const fn read_by(mut self, parser: Parser) -> Self {
         self.parser = Some(parser);
         self
     }
 
-    /// The request decides about the event whose number is under this key: it is for those who have
-    /// asked for that event, and for administrators.
+    /// Says that the request decides about the event whose number is under this key: it is for
+    /// those who have asked for that event, and for administrators.
     #[must_use]
     pub const fn about_event(mut self, key: &'static str) -> Self {
         self.event = Some(key);
         self
     }
 
-    /// The request says under this key who makes it: that is the caller, whatever was sent.
+    /// Says under which key the request names its requester: the caller is written there, whatever
+    /// was sent.
     #[must_use]
     pub const fn requester_in(mut self, key: &'static str) -> Self {
         self.requester = Some(key);
@@ -125,7 +126,8 @@ impl RequestRule {
 }
 
 impl Caller {
-    /// Whether the caller may decide about this event: has asked for it, or is an administrator.
+    /// Returns whether the caller may decide about this event: has asked for it, or is an
+    /// administrator.
     #[must_use]
     pub fn may_decide(&self, event: &EventRecord) -> bool {
         let has_asked = |name: &String| event.envelope.requester.as_ref() == Some(name);
@@ -135,7 +137,7 @@ impl Caller {
 }
 
 impl Web {
-    /// Refuses a decision about an event by somebody who has not asked for it and is no
+    /// Refuses a decision about an event by a caller who has not asked for it and is no
     /// administrator; the audit log has the refusal. `what` is the name of the operation.
     ///
     /// # Errors
@@ -151,7 +153,7 @@ impl Web {
         Err(problem)
     }
 
-    /// The same for an event by its number. That there is none is for others to say.
+    /// The same for an event by its number. An unknown number is not refused here.
     pub(crate) async fn must_decide_about(&self, caller: &Caller, what: &str, id: EventId) -> Result<(), Problem> {
         match self.event_if_any(id).await? {
             Some(event) => self.must_decide(caller, what, &event).await,

@@ -1,4 +1,7 @@
 //! The list of routes. A route cannot be registered without saying who may use it.
+//!
+//! A new route of the API is a function in `api/` and a line in `api` below; the test in this file
+//! has the list a second time, as a check. Pages are listed in `page`.
 
 use crate::api::{
     artifacts, builds, dead_letters, events, failures, messages, operations, plans, report, stream, systems, tokens,

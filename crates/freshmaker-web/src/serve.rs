@@ -1,4 +1,5 @@
-//! A server with time limits for what a router cannot see: slow headers, and streams at the end.
+//! A server with the time limits that a router cannot have: for slow headers, and for streams when
+//! the server stops.
 
 use axum::Router;
 use axum::body::Body;
@@ -38,7 +39,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// After an error of the listener, for example because there are too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Tells streams that the server ends.
+/// Signals to streams that the server stops.
 #[derive(Clone, Debug)]
 pub(crate) struct Ending(watch::Receiver<bool>);
 

@@ -1,12 +1,12 @@
 //! How long events took, stage by stage, and which builds were saved.
 //!
-//! Everything is read from stored rows when somebody asks for metrics, so it does not matter which
-//! process runs the engine, and nothing is lost if that one dies. Each process that serves observes
-//! each event once: when it has ended, if that was after the process started. Numbers begin at zero
-//! with the process, as counters of Prometheus may.
+//! Everything is read from stored rows when metrics are requested, so it does not matter which
+//! process runs the engine, and nothing is lost if that process dies. Each process that serves
+//! metrics observes each event once: after its end, if the event ended after the process started.
+//! Numbers begin at zero with the process, as counters of Prometheus may.
 //!
-//! *Invariant:* an event is observed after everything about it was read, so that a question that
-//! fails, or is dropped, is asked again and nothing counts twice.
+//! *Invariant:* an event is observed only after everything about it was read, so that after a
+//! failed or dropped query the event is read again and does not count twice.
 
 use crate::api::views::name_of;
 use crate::metrics::{Histogram, head, labels, line};
@@ -39,10 +39,10 @@ const FIX_BOUNDS: [f64; 11] = [
     7_776_000.0,
 ];
 
-/// So many events are observed for one answer; the others are observed for the next.
+/// The most events that are observed for one answer; the others are observed for the next.
 const EVENTS_A_SCRAPE: usize = 100;
 
-/// So many open events are followed. Events beyond are not observed.
+/// The most open events that are followed. Events beyond are not observed.
 const OPEN_MAX: usize = 20_000;
 
 /// From the message to the decision, from there to the first submission, from there to the end.

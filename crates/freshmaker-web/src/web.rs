@@ -76,7 +76,7 @@ struct Shared {
 }
 
 impl Web {
-    /// The API over what a client reaches.
+    /// Makes the API over a client and its storage.
     #[must_use]
     pub fn new(client: Client, config: Config) -> Self {
         let store = Store::new(client.clone());
@@ -97,8 +97,9 @@ impl Web {
         Self { shared: Arc::new(shared), requests: [RequestRule::OF_ENGINE].into() }
     }
 
-    /// The same with rules of who may make which requests by message, beside those that it has. Of
-    /// two rules for one topic the first counts. Routers that were made before do not have them.
+    /// Returns the same with rules of who may make which requests by message, beside those that it
+    /// has. Of two rules for one topic the first counts. Routers that were made before do not have
+    /// them.
     #[must_use]
     pub fn with_requests(mut self, rules: impl IntoIterator<Item = RequestRule>) -> Self {
         self.requests = self.requests.iter().copied().chain(rules).collect();
@@ -110,8 +111,8 @@ impl Web {
         self.router_with(Router::new())
     }
 
-    /// The same with other routes behind the same layers: limits, logins, security headers, and
-    /// problems as answers to what fails. A path that is there twice panics, as in axum.
+    /// Returns the same with other routes behind the same layers: limits, logins, security headers,
+    /// and problems as answers to what fails. A path that is there twice panics, as in axum.
     pub fn router_with(&self, others: Router) -> Router {
         let (own, _) = routes::all(self).into_parts();
         layers::around(self, own.merge(others))
@@ -124,19 +125,19 @@ impl Web {
         route.route_layer(from_fn_with_state((self.clone(), allowed), layers::guard))
     }
 
-    /// The client.
+    /// Returns the client.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.shared.client
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.shared.config
     }
 
-    /// The tokens.
+    /// Returns the tokens.
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.shared.authenticators.tokens

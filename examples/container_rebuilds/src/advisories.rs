@@ -1,4 +1,5 @@
-//! The services that know what an advisory fixes, and which released images contain it.
+//! The services that know what an advisory fixes (Errata Tool, Pulp), and which released images
+//! contain the packages (Lightblue or Pyxis).
 
 use crate::Result;
 use crate::config;

@@ -1,4 +1,5 @@
-//! Whether the configuration makes sense, and whether everybody it names is there and lets us in.
+//! Whether the configuration is valid, and whether every service that it names can be reached and
+//! accepts the login.
 
 use crate::Result;
 use crate::advisories::Sources;

@@ -1,4 +1,4 @@
-//! The configuration file. Mistakes are told with file, line and key.
+//! Reads the configuration file. Each error names file, line and key.
 
 use crate::Result;
 use freshmaker::backend::Retention;

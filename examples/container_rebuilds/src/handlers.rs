@@ -1,4 +1,4 @@
-//! What is decided about the messages of this world.
+//! Handlers that only this service has.
 
 use freshmaker::artifact::{ArtifactId, Nvr};
 use freshmaker::backend::CatalogAnswer;

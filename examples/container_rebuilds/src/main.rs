@@ -1,5 +1,13 @@
-//! A rebuild service over Fedora Messaging, Koji and ODCS, kept in SQLite or PostgreSQL. `--help`
-//! says how; `--world simulated` needs none of them.
+//! A rebuild service over Fedora Messaging, Koji and ODCS that stores everything in SQLite or
+//! PostgreSQL. `--help` lists its commands; `--world simulated` needs none of these services.
+//!
+//! | what | files |
+//! |---|---|
+//! | which backends and handlers make up the service | `wires` (all of them), `advisories` (Errata Tool, Pulp, Lightblue, Pyxis), `handlers` (of this service alone), `stored` (the storage) |
+//! | the configuration | `config`, `shipped` (the commented examples), `check` (is it right, and is everything reachable), `policy` (converts the rules of the Python service) |
+//! | the command line | `args`, `show` (plan, show), `why`, `retry`, `operate` (status, stuck, pause, dead letters, …), `tokens` |
+//! | REST and pages | `site` |
+//! | fakes of all services | `simulated`, with `released` (images and an advisory) and `modules` |
 
 mod advisories;
 mod args;

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// How many open events `status` lists.
 const EVENTS: u32 = 20;
 
-/// What has not moved for so long counts in `status`.
+/// After this time without a change something counts as stuck in `status`.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Does what is done with a client alone; whether all is well.

@@ -1,4 +1,4 @@
-//! The rules of the service that came before.
+//! Converts the rules of the Python service Freshmaker.
 
 use crate::Result;
 use crate::out::say;

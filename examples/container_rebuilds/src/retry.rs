@@ -1,4 +1,4 @@
-//! An event that has ended is done over, the whole of it or what failed.
+//! The command `retry`: handles an ended event again, as a whole or only what failed.
 
 use crate::Result;
 use crate::out::say;

@@ -1,4 +1,4 @@
-//! What would be done, and what was done and why.
+//! The commands `plan` (what would be done) and `show` (what was done, and why).
 
 use crate::Result;
 use crate::out::say;

@@ -186,7 +186,7 @@ async fn deliver(
     client: Client,
 ) -> (Hub, FakeOdcs, Modules) {
     while !is_finished(&client).await {
-        // Each is told once: asking takes them away.
+        // Each is returned once: asking removes them.
         let (tasks, composes) = (hub.messages(Dialect::Fedora), odcs.messages());
         tasks.into_iter().chain(composes).chain(modules.messages()).for_each(|message| bus.send(message));
         tokio::time::sleep(Duration::from_millis(50)).await;

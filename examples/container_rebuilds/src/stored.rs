@@ -1,4 +1,4 @@
-//! Where everything is kept: in a file of SQLite for one process, or in PostgreSQL for several.
+//! The storage: a SQLite file for one process, or PostgreSQL for several.
 
 use crate::Result;
 use crate::config::Config;

@@ -1,10 +1,10 @@
-//! Why an image was rebuilt or not.
+//! The command `why`: why an image was rebuilt or not.
 
 use crate::Result;
 use crate::out::say;
 use crate::wires::Wires;
 
-/// So many of the latest events about an image are shown.
+/// The most events about an image that are shown, latest first.
 const EVENTS: u32 = 5;
 
 /// Says what is stored about an image, as text or as JSON; whether anything is.

@@ -1,4 +1,4 @@
-//! Which backends and handlers make up the service.
+//! Which backends and handlers make up the service: a new one is added here.
 
 use crate::Result;
 use crate::advisories::Sources;

@@ -20,7 +20,7 @@ pub(crate) fn takes(artifact: &ArtifactId, slower: u32) -> Duration {
     pretended_work(artifact) * slower
 }
 
-/// Builds that end at once in memory, and are told as running until their time is up.
+/// Builds that end at once in memory, and are reported as running until their time is up.
 #[derive(Debug)]
 pub(crate) struct Pretended {
     builds: MemoryBuildSystem,

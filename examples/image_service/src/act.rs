@@ -118,7 +118,7 @@ async fn release(site: &Site, records: &Records, name: &str) -> Result<String> {
 /// Events that say that images have changed.
 #[derive(Default)]
 struct Changes {
-    /// Bases are told to have new content.
+    /// Bases that have new content.
     bases: Vec<ImagePushed>,
     /// Images of the tree are rebuilt.
     own: Option<RebuildRequested>,

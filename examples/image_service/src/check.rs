@@ -1,4 +1,4 @@
-//! Whether the configuration makes sense, and whether everything that it names is there.
+//! Whether the configuration is valid, and whether everything that it names exists.
 
 use crate::args::Directory;
 use crate::ask::line;

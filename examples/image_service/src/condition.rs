@@ -1,4 +1,5 @@
-//! How the images of a tree are, from what the registries and our own records say.
+//! Whether each image of a tree is fresh, and why not, by the registries and the records of this
+//! service.
 
 use crate::entry::sentence;
 use crate::records::{Record, Records};

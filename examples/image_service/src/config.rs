@@ -1,4 +1,4 @@
-//! The file `image_service.toml`: everything that the service is told.
+//! The file `image_service.toml`: the whole configuration of the service.
 
 use crate::Result;
 use crate::elsewhere::Elsewhere;

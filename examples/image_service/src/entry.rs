@@ -1,4 +1,4 @@
-//! What is said about one image.
+//! The lines of a report about one image.
 
 pub(crate) use crate::plain::plain;
 use crate::tree::Recipe;

@@ -29,7 +29,7 @@ use submodules::Module;
 const REFERENCE: &str = "refs/freshmaker/branch";
 /// How often a commit is looked for that is removed at the same moment.
 const TRIES: usize = 10;
-/// So much of what git says goes into an error, in characters.
+/// How much of the output of git goes into an error, in characters.
 const SAID_MAX: usize = 500;
 
 /// The section `[tree.git]`.

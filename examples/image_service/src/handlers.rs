@@ -1,4 +1,4 @@
-//! What is rebuilt because of what.
+//! The handlers: which images are rebuilt because of which event.
 
 use crate::fix::FixAvailable;
 use crate::freeze::Freeze;

@@ -1,5 +1,7 @@
-//! Announcements by other services: a registry that tells of pushes, and a forge of git that tells
-//! of commits. Both are hints: they make the service look at once, and are believed no further.
+//! Web hooks of other services: a registry that reports pushes, and a git forge that reports
+//! commits. Both are hints: the service looks at registry or tree at once, and uses nothing else of
+//! the request. The limits of requests (`freshmaker_web::Limits`: a body of 1 MiB and so on) apply
+//! to them too.
 
 use crate::config::Hooks;
 use freshmaker_web::axum::Router;

@@ -1,4 +1,4 @@
-//! How much memory this machine has, or the container that the service runs in.
+//! How much memory this machine has, or the container in which the service runs.
 
 use std::fs;
 use std::path::Path;

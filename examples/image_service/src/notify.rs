@@ -20,21 +20,21 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
-/// The kind of the documents that say up to where a recipient was told.
+/// The kind of the documents with the position up to which a recipient was notified.
 const POSITION: &str = "notify";
-/// How long it is remembered of a recipient that is no longer there.
+/// How long the position of a recipient that is no longer configured is kept.
 const REMEMBERED: Duration = Duration::from_secs(90 * 24 * 3600);
 /// The longest time that one delivery may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a delivery is tried, with a pause between two tries.
 const TRIES: usize = 3;
 const PAUSE: Duration = Duration::from_secs(5);
-/// How many images a message names; of more it tells the number.
+/// How many images a message names; of the others it has the number.
 const NAMED_MAX: usize = 200;
 /// How many builds are read at once.
 const PAGE: u32 = 500;
 
-/// A recipient: which images it is told about, and how.
+/// A recipient: about which images it is notified, and how.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Notify {
@@ -88,7 +88,7 @@ pub(crate) async fn watch(client: &Client, recipients: &[Notify], directory: &Pa
     join_all(recipients.iter().map(|recipient| async move {
         loop {
             if let Err(error) = follow(client, recipient, directory).await {
-                tracing::warn!(%error, "a recipient could not be told");
+                tracing::warn!(%error, "a recipient could not be notified");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -104,7 +104,8 @@ async fn follow(client: &Client, recipient: &Notify, directory: &Path) -> Result
         Some(known) => client.subscribe_from(known.body.as_i64().unwrap_or_default()),
         None => {
             let subscription = client.subscribe().await?;
-            // What ends from now on is told, also if this process does not live to tell it.
+            // The recipient is notified of everything that ends from now on, also if this process
+            // ends before.
             remember(client, &id, subscription.position()).await?;
             subscription
         }
@@ -112,7 +113,7 @@ async fn follow(client: &Client, recipient: &Notify, directory: &Path) -> Result
     loop {
         let notification = subscription.next().await?;
         if subscription.take_missed() {
-            tracing::warn!("some events have ended so long ago that a recipient is not told");
+            tracing::warn!("some events have ended so long ago that a recipient is not notified");
         }
         let Some(event) = ended(&notification) else { continue };
         tell(client, recipient, directory, event).await?;
@@ -184,7 +185,7 @@ async fn tell(client: &Client, recipient: &Notify, directory: &Path, id: EventId
     for left in (0..TRIES).rev() {
         match recipient.deliver(directory, &message).await {
             Ok(()) => break,
-            Err(error) if left == 0 => tracing::warn!(%error, event = %id, "a recipient is not told"),
+            Err(error) if left == 0 => tracing::warn!(%error, event = %id, "a recipient is not notified"),
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }

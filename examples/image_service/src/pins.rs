@@ -1,5 +1,5 @@
-//! Under which names a Containerfile uses its parents, so that a builder can be told which content
-//! each of these names means during one build.
+//! Under which names a Containerfile uses its parents, so that a builder can be given the content
+//! that each of these names means during one build.
 
 use freshmaker_local::files::containerfile::{Recipe, UsedImage};
 use std::collections::BTreeSet;
@@ -69,7 +69,7 @@ fn written(text: &str, line: usize) -> Vec<String> {
     parts.filter_map(|part| part.strip_prefix("from=")).map(bare).collect()
 }
 
-/// Returns the images of a file that a build must use in the content that it is told.
+/// Returns the images of a file whose content is given to a build.
 pub(crate) fn followed(recipe: &Recipe) -> impl Iterator<Item = &UsedImage> {
     recipe.images.iter().filter(|used| used.edge().is_ok())
 }

@@ -1,4 +1,4 @@
-//! How long what an image is built on must have stayed the same before the image is built on it.
+//! How long a base must have stayed the same before images are built on its new content.
 
 use crate::config::{Config, Images, Seconds};
 use freshmaker::artifact::ArtifactId;

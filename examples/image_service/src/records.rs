@@ -1,5 +1,5 @@
-//! What the service keeps of each image beside the rows of the engine: what it has published, from
-//! which parents, and what a person holds back.
+//! Records of each image, stored beside the rows of the engine: what was published, from which
+//! parents, and whether a person holds the image back.
 
 use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
 use freshmaker::backend::{Document, Error, NewDocument, Remedy, Result};
@@ -107,7 +107,7 @@ impl Records {
     }
 
     /// Stores what is about to be published. It is stored before the tag moves, so that a handler
-    /// that is told of the move knows that this service has made it.
+    /// that gets the event of the move knows that this service has made it.
     pub(crate) async fn publish(&self, image: &ArtifactId, next: &Record) -> Result<()> {
         self.change(RECORD, image.as_str(), |before: Option<Record>| match before {
             Some(before) => before.followed_by(next.clone()),

@@ -1,4 +1,4 @@
-//! Moves a tag back, and stops what would follow from what it named.
+//! Moves a tag back to an earlier content, holds the image back, and stops its builds.
 
 use crate::act::reference;
 use crate::args::Directory;

@@ -1,4 +1,4 @@
-//! The service: the engine, what finds out what has changed, and the REST interface.
+//! The command `serve`: runs the engine, the watch for changes, and the REST interface together.
 
 use crate::args::Start;
 use crate::entry::plain;

@@ -1,4 +1,4 @@
-//! The service of a directory: its configuration, and the parts that are made of it.
+//! One directory of images as a service: its configuration, and the parts that are made from it.
 
 use crate::Result;
 use crate::config::{Config, Tree};

@@ -1,4 +1,4 @@
-//! Looks at what was published, before anything is built on it.
+//! The verifier: looks at a published image before anything is built on it.
 
 use crate::records::{Record, Records};
 use crate::site::Site;
@@ -90,7 +90,7 @@ impl Site {
 }
 
 /// Asks the registry what the tag names and what that is built on, and compares it with what the
-/// build was told to use.
+/// build was given.
 #[derive(Debug)]
 pub(crate) struct RegistryVerifier {
     pub(crate) site: Arc<Site>,

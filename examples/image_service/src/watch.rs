@@ -1,5 +1,5 @@
-//! Finds out by itself what has changed: in the registries, in the tree, and while the service was
-//! down.
+//! Polls the registries and the tree for changes, also for those that happened while the service
+//! was stopped.
 
 use crate::Result;
 use crate::ask::open_builds;
@@ -363,7 +363,7 @@ impl Watch {
 
     /// Logs which images cannot be judged, and has them looked at again soon.
     fn tell_unknown(&self, conditions: &[Condition], recipes: &Recipes) {
-        // Those of cycles are told of as problems of the tree.
+        // Those of cycles are reported as problems of the tree.
         let is_unknown =
             |condition: &&Condition| condition.standing == Standing::Error && recipes.cycle(&condition.image).is_none();
         let of = |image: &ArtifactId| format!("state of {image}");

@@ -1,4 +1,4 @@
-//! Rebuilds what depends on an image of somebody's own tree.
+//! Rebuilds what depends on an image in a tree of the user's own.
 
 use crate::args::{Changed, Show};
 use crate::demo::{SHUTDOWN_GRACE, interrupted};

@@ -1,4 +1,5 @@
-//! Does every output embed what it should? Asked of the data and the outputs, not of the engine.
+//! Checks that every output contains exactly the outputs of its parents, from the data and the
+//! outputs, without asking the engine.
 
 use crate::out::{complain, say};
 use crate::store::Store;

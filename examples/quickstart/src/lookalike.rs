@@ -1,5 +1,5 @@
-//! Images from elsewhere that are perhaps built in the tree, under a name that the tree does not
-//! tell.
+//! Suggests names for files of a tree: images that are used as if they came from elsewhere, but
+//! that the tree probably builds.
 
 use crate::Result;
 use crate::out::say;
@@ -12,7 +12,8 @@ use std::path::Path;
 
 /// Enough to see what is meant.
 const SHOWN: usize = 10;
-/// So many are tried one by one if they do not work together: each time the tree is read again.
+/// The most that are tried one by one if they do not work together: each time the tree is read
+/// again.
 const TRIED_MAX: usize = 50;
 
 /// An image that is used, and the file that perhaps builds it.

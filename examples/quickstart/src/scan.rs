@@ -1,4 +1,4 @@
-//! What a tree of Containerfiles says, without touching it.
+//! Reads a tree of Containerfiles and reports what it contains, without changing it.
 
 use crate::out::{complain, say};
 use crate::summary::plain;

@@ -1,4 +1,5 @@
-//! What came out, in numbers: from the stored rows, so that they include what earlier runs did.
+//! The numbers of a demonstration, from the stored rows, so that they include what earlier calls
+//! did.
 
 use crate::out::say;
 use crate::{Outcome, Result};
@@ -12,7 +13,7 @@ use freshmaker_local::command::CommandBuildSystem;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// So many lines of a log are shown for a build that failed.
+/// The most lines of a log that are shown for a build that failed.
 const LOG_LINES: usize = 10;
 
 /// Returns how much a plan is, in one line.

@@ -4,8 +4,8 @@ use super::DynamicGraph;
 use crate::graph::csr::Csr;
 use std::collections::BTreeSet;
 
-/// If more than one in so many members breaks away from a component, the component is searched as a
-/// whole.
+/// If more than one in this many members breaks away from a component, the component is searched as
+/// a whole.
 const WHOLE_ABOVE: usize = 8;
 
 /// Stands for a component while it is found out what belongs to it.

@@ -157,7 +157,7 @@ impl DynamicGraph {
     /// Returns the number of nodes.
     #[must_use]
     pub fn nodes(&self) -> u32 {
-        // Nobody can hold as many as could not be numbered.
+        // Memory cannot hold more than can be numbered.
         u32::try_from(self.links.nodes()).unwrap_or(u32::MAX)
     }
 
@@ -192,8 +192,8 @@ impl DynamicGraph {
         self.order.iter().map(|component| self.members[component as usize].as_slice())
     }
 
-    /// Whether the first node comes before the other one in the order. A child never comes before
-    /// its parent; of two members of a cycle, neither comes before the other. Cost: O(1).
+    /// Returns whether the first node comes before the other one in the order. A child never comes
+    /// before its parent; of two members of a cycle, neither comes before the other. Cost: O(1).
     #[must_use]
     pub fn precedes(&self, first: u32, then: u32) -> bool {
         let place = |node: u32| self.component_of.get(node as usize).map(|component| self.order.place(*component));
@@ -210,8 +210,8 @@ impl DynamicGraph {
         self.ranks.get(node as usize).copied().unwrap_or_default()
     }
 
-    /// Whether this edge, if it were inserted, would be in a cycle. `false` if one of the nodes is
-    /// unknown. Nothing changes; memory for the search is why it takes `&mut self`.
+    /// Returns whether this edge, if it were inserted, would be in a cycle. `false` if one of the
+    /// nodes is unknown. Nothing changes; memory for the search is why it takes `&mut self`.
     ///
     /// Cost: that of a search from both ends in turn within the affected region; O(1) if the edge
     /// agrees with the order.

@@ -76,7 +76,7 @@ pub struct DiagramBox {
 }
 
 impl DiagramBox {
-    /// A box with this key and this text.
+    /// Makes a box with this key and this text.
     #[must_use]
     pub fn new(key: impl Into<String>, name: impl Into<String>) -> Self {
         Self { key: key.into(), name: name.into(), ..Self::default() }
@@ -129,20 +129,20 @@ pub struct Diagram {
 }
 
 impl Diagram {
-    /// So many boxes are drawn whole.
+    /// The most boxes of a diagram that is drawn whole.
     pub const BOXES_MAX: usize = 400;
 
-    /// So many columns are drawn; what is further is one box.
+    /// The most columns that are drawn; what is further to the right is one box.
     pub const WAVES_MAX: usize = 60;
 
-    /// So many arrows are drawn; the others are counted.
+    /// The most arrows that are drawn; the others are counted.
     pub const ARROWS_MAX: usize = 2_000;
 
     /// The style sheet: classes below `.fm-diagram`, whose colours are custom properties that a
     /// page may set itself, with others in the dark.
     pub const STYLE: &'static str = include_str!("diagram.css");
 
-    /// A diagram without boxes. The title is read aloud and is not drawn.
+    /// Makes a diagram without boxes. The title is read aloud and is not drawn.
     #[must_use]
     pub fn new(title: impl Into<String>) -> Self {
         Self { title: title.into(), id_prefix: "box-".to_owned(), ..Self::default() }

@@ -1,3 +1,8 @@
+//! A plan in the language of Graphviz, for `dot -Tsvg`.
+//!
+//! Each wave is a rank, broken dependencies are dashed, the critical path is bold, and the
+//! exclusions are a cluster of their own. All texts are escaped for quoted strings of the language.
+
 use super::picture::{Limits, Picture, Style};
 use crate::plan::Plan;
 use std::fmt::{self, Formatter};

@@ -1,3 +1,8 @@
+//! A plan as a Mermaid flowchart, for Markdown pages of forges.
+//!
+//! Mermaid refuses large texts, so the bounds are smaller than those of the other pictures. All
+//! texts are escaped as entities, because names could otherwise end a label.
+
 use super::names::short;
 use super::picture::{Limits, Picture, Style};
 use crate::plan::Plan;

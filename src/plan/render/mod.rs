@@ -193,7 +193,7 @@ impl fmt::Display for Takes<'_> {
     }
 }
 
-/// Returns whether nothing was known of how long this takes: no build and no catalog told it.
+/// Returns whether the duration is unknown: neither an earlier build nor a catalog gave one.
 fn is_guess(node: &PlanNode) -> bool {
     node.artifact.estimate.is_none() && node.estimate == Estimates::default().of(&node.artifact)
 }

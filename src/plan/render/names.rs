@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Longer names are cut without a look at the others.
 const LENGTH_MAX: usize = 400;
 
-/// Returns a label of at most so many cells for each name, in the same order.
+/// Returns a label of at most this many cells for each name, in the same order.
 pub(super) fn labels(names: &[&str], room: usize) -> Vec<String> {
     let chars: Vec<Vec<char>> = names.iter().map(|name| name.chars().take(LENGTH_MAX + 1).collect()).collect();
     let fits = |chars: &[char]| chars.iter().map(|c| width(*c)).sum::<usize>() <= room;
@@ -218,7 +218,7 @@ fn width(c: char) -> usize {
     if wide { 2 } else { 1 }
 }
 
-/// Shortens a text to so many cells. The middle is left out, because the beginning and the end,
+/// Shortens a text to this many cells. The middle is left out, because the beginning and the end,
 /// which has the version, say more.
 pub(crate) fn short(text: &str, room: usize) -> String {
     // As many characters as can matter, however long the text is.

@@ -17,7 +17,7 @@ pub(super) struct Limits {
     pub(super) label: usize,
 }
 
-/// A tooltip names so many parents; more are counted.
+/// The most parents that a tooltip names; more are counted.
 const REASONS_TOLD: usize = 5;
 
 /// What is drawn of a plan, before anything is said about where.
@@ -52,7 +52,7 @@ pub(super) struct Tile<'a> {
 pub(super) enum What<'a> {
     Changed(&'a ArtifactId),
     Build(&'a PlanNode),
-    /// So many that are not drawn.
+    /// A number of boxes that are not drawn.
     Rest(usize),
 }
 

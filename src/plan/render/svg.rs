@@ -1,3 +1,8 @@
+//! A plan as one SVG file with its own colours, for a browser or an attachment.
+//!
+//! For a picture within a page, which takes its colours from the page, see `embedded`. Both have
+//! their positions from `layout`. All texts are escaped, and nothing is loaded from elsewhere.
+
 use super::layout::{BOX_HEIGHT, Layout};
 use super::names::{cells, short};
 use super::picture::{Arrow, Limits, Picture, Style, Tile, count};

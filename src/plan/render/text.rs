@@ -1,3 +1,9 @@
+//! A plan as a tree of text, for terminals, logs and tests.
+//!
+//! A build with several reasons appears once, below the reason in the latest wave, because it
+//! cannot start before that one. Control characters in names are replaced, so that a name cannot
+//! write into the terminal.
+
 use super::Line;
 use crate::artifact::ArtifactId;
 use crate::plan::{Plan, PlanNode};

@@ -48,22 +48,23 @@
 //! until it is cancelled.
 //!
 //! `state_dir` must be on a local file system, because locks of network file systems are not
-//! inherited. If it is not there, it is made, and only its owner may enter it; the mode of one that
-//! is there stays.
+//! inherited. If it does not exist, it is created, and only its owner may enter it; the mode of an
+//! existing directory is not changed.
 //!
 //! # What is removed
 //! The directory of an attempt is removed, with its log, when [`keep_for`](CommandConfig::keep_for)
-//! has passed since `status` last told how the attempt ended. An attempt that runs, or whose end
-//! was never told, keeps its directory. After each submission up to 16 directories are removed.
+//! has passed since `status` last reported how the attempt ended. An attempt that runs, or whose
+//! end was never reported, keeps its directory. After each submission up to 16 directories are
+//! removed.
 //!
 //! How an attempt ended is kept in one file of at most 8 MiB, which has room for more than ten
 //! thousand attempts, the latest ones. So an attempt whose directory was removed is not started
 //! again, and `status` and `find` still answer how it ended.
 //!
-//! The age of an end is not measured by the date alone: one look at the date, about once in an
-//! hour, counts as a tenth of `keep_for` at most. So a date that is set far ahead removes nothing
-//! early, and directories of a system that is used rarely are kept longer. A directory that cannot
-//! be read, or that belongs to no attempt, is left and logged once.
+//! The age of an end is not measured by the date alone: the date is read about once in an hour, and
+//! the age grows by at most a tenth of `keep_for` each time. So setting the date far ahead removes
+//! nothing early, and directories of a system that is used rarely are kept longer. A directory that
+//! cannot be read, or that belongs to no attempt, is left and logged once.
 
 mod place;
 mod program;
@@ -146,7 +147,7 @@ pub struct CommandConfig {
     /// How long to wait between two polls of a running build; 200 milliseconds by default.
     #[serde(default = "default_poll", deserialize_with = "seconds")]
     pub poll: Duration,
-    /// How long the directory of an attempt is kept after its end was told; 90 days by default.
+    /// How long the directory of an attempt is kept after its end was reported; 90 days by default.
     /// See [the module](self#what-is-removed).
     #[serde(default = "default_keep_for", deserialize_with = "seconds")]
     pub keep_for: Duration,
@@ -584,7 +585,7 @@ impl Inner {
         Ok(observed)
     }
 
-    /// Leaves the mark that the end of an attempt was told.
+    /// Leaves the mark that the end of an attempt was reported.
     fn told(&self, directory: &Path) {
         if let Err(error) = self.retention.told(&self.config.state_dir, directory, SystemClock.now()) {
             // Without the mark the directory is kept.

@@ -1,4 +1,4 @@
-//! Which state directory this is, among those of several hosts.
+//! The identity of a state directory, which tells it from those of other hosts.
 
 use std::collections::hash_map::RandomState;
 use std::fs::File;
@@ -19,8 +19,8 @@ pub(super) fn identity(state_dir: &Path) -> io::Result<String> {
     }
     let random = RandomState::new().build_hasher().finish();
     let name = format!("{}-{random:016x}", rustix::system::uname().nodename().to_string_lossy());
-    // Written under another name first, so that nobody reads half of it. Of two processes that do
-    // this at the same time, the name that the first one has stored counts.
+    // Written under another name first, so that no process reads half of it. Of two processes that
+    // do this at the same time, the name that the first one has stored counts.
     let draft = state_dir.join(format!("{FILE}.{random:016x}"));
     let mut file = File::create_new(&draft)?;
     file.write_all(name.as_bytes())?;

@@ -1,4 +1,4 @@
-//! Finds the program, and says before a build why it could not be started.
+//! Finds the configured program, and says before a build why it cannot be started.
 
 use super::supervisor;
 use std::ffi::OsStr;

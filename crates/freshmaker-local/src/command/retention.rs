@@ -1,4 +1,4 @@
-//! Which directories of attempts are not kept any longer.
+//! Removes old directories of attempts.
 //!
 //! `status` leaves the mark `told` in the directory of an attempt that has ended, and renews it
 //! each time it is asked again: an engine that has not stored the answer asks again. A directory
@@ -9,7 +9,7 @@
 //! * The process dies while it removes: the directory has another name by then, and the next look
 //!   finds it.
 //! * Two processes remove at the same time: one of them does it, by a lock of the state directory.
-//! * An attempt runs, or its end was never told: its directory stays.
+//! * An attempt runs, or its end was never reported: its directory stays.
 
 use super::{is_plain, result, supervisor};
 use freshmaker::backend::Clock;
@@ -25,7 +25,8 @@ use std::path::Path;
 use std::sync::{Mutex, TryLockError};
 use std::time::Duration;
 
-/// The mark in the directory of an attempt: when its end was told last, in seconds of the calendar.
+/// The mark in the directory of an attempt: when its end was last reported, in seconds of the
+/// calendar.
 const TOLD: &str = "told";
 
 /// The file of the calendar, in the state directory.
@@ -93,7 +94,7 @@ impl Retention {
         Self { keep_for, look: Mutex::default() }
     }
 
-    /// Notes that the end of an attempt was told.
+    /// Records that the end of an attempt was reported.
     pub(super) fn told(&self, state_dir: &Path, directory: &Path, date: Timestamp) -> io::Result<()> {
         let counted = Calendar::read(state_dir, date)?.at(date, self.step()).counted;
         replace(&directory.join(TOLD), &counted.to_string())
@@ -281,7 +282,7 @@ fn read_ends(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Takes back that the end of an attempt was told, because it starts only now.
+/// Removes the mark of a reported end from an attempt that starts only now.
 pub(super) fn not_told(directory: &Path) -> io::Result<()> {
     match std::fs::remove_file(directory.join(TOLD)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -380,7 +381,7 @@ mod tests {
             self.retention.sweep(self.state.path(), self.now, observe).unwrap();
         }
 
-        /// So much time passes, with a submission now and then.
+        /// Lets time pass, with a submission now and then.
         fn passes(&mut self, time: Duration) {
             for _ in 0..time.as_secs() / DAY.as_secs() {
                 self.now = Moment { date: later(self.now.date, DAY), steady: self.now.steady + DAY };
@@ -444,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_date_that_is_set_removes_nothing_early() {
-        // A year ahead for a while, and years behind when the end is told.
+        // A year ahead for a while, and years behind when the end is reported.
         for wrong in [day(20_400), day(0)] {
             let mut world = World::new();
             let directory = world.told("a");

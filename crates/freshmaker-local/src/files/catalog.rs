@@ -234,9 +234,9 @@ impl FilesCatalog {
         self.canonical(name).cloned().ok_or_else(|| self.not_found(name))
     }
 
-    /// The name that an artifact has in plans, by any of its names: by an alias of the manifest, or
-    /// by a reference of an image, such as `reg/base:1` or `docker.io/library/base`. `None` if
-    /// there is no such artifact.
+    /// Returns the name that an artifact has in plans, by any of its names: by an alias of the
+    /// manifest, or by a reference of an image, such as `reg/base:1` or `docker.io/library/base`.
+    /// `None` if there is no such artifact.
     #[must_use]
     pub fn canonical(&self, name: &ArtifactId) -> Option<&ArtifactId> {
         self.graph.canonical(name).or_else(|| {

@@ -6,16 +6,16 @@
 //! * The values of `ARG` are those of a build without `--build-arg`. A variable without a value is
 //!   empty; if the reference then is the name of an image, the file builds as it is, and that is a
 //!   [remark](Recipe::remarks).
-//! * A value that the builder sets for each platform (`TARGETARCH`, …) is left open: it may lead to
-//!   several stages, but to no image.
+//! * A value that the builder sets for each platform (`TARGETARCH`, …) is not known: a name with it
+//!   may mean several stages, but no image.
 //! * `COPY --from=` and `RUN --mount=…,from=` mean a stage by its name or number, and it must come
-//!   before. Variables in them are replaced, and stages of mounts known by number, as `buildah`
-//!   does; BuildKit refuses the former, and takes the latter for names of images.
-//! * `ONBUILD` of a stage with which another one of the file begins runs in that one. `ONBUILD` of
-//!   other stages concerns images that are built from the result, so what is illegal in it is none
-//!   of this file.
-//! * What builders refuse only when they build a stage is no mistake in one that the last stage
-//!   does not need: a stage that copies from a later one, the type of a mount.
+//!   before. Variables in them are replaced, and a number in a mount means a stage, as with
+//!   `buildah`; BuildKit refuses such variables, and takes such a number for the name of an image.
+//! * If a stage begins `FROM` another stage of the file, the `ONBUILD` instructions of that other
+//!   stage run in it. All other `ONBUILD` instructions run only in images that are built from the
+//!   result, so mistakes in them are not mistakes of this file.
+//! * Some mistakes are refused only when the stage is built: a stage that copies from a later one,
+//!   an unknown type of a mount. They are no mistakes in a stage that the last stage does not need.
 
 use super::instruction::{Instruction, Keyword};
 use super::lines::{self, Lines};

@@ -1,7 +1,7 @@
 //! Patterns of the shell in `${NAME%pattern}`, `${NAME#pattern}` and `${NAME/pattern/text}`.
 //!
-//! `*` stands for any characters and `?` for one. There are no brackets. A backslash takes the
-//! meaning from `*`, `?`, `\`, `/` and `}`; no other character may follow it.
+//! `*` stands for any characters and `?` for one. Brackets have no special meaning. A backslash
+//! escapes `*`, `?`, `\`, `/` and `}`; no other character may follow it.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {

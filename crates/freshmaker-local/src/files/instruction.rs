@@ -1,5 +1,5 @@
-//! One instruction of a Containerfile: its keyword, flags and arguments, as BuildKit takes them
-//! apart, and what makes it illegal.
+//! One instruction of a Containerfile: its keyword, flags and arguments, parsed as BuildKit does,
+//! and the checks for illegal ones.
 
 use super::containerfile::Problem;
 use super::words;

@@ -37,7 +37,8 @@
 //!   else.
 //! * A parent that is not declared is external. It is an image if an image is built from it, a
 //!   package if an image only contains or needs it, else of the kind of the child.
-//! * An image parent with a digest is pinned. It is noted, and is not a dependency.
+//! * An image parent with a digest is pinned. It becomes a note in the graph, and is not a
+//!   dependency.
 //! * If an artifact is an image of the tree, the manifest adds to what the tree says.
 //!
 //! All mistakes are reported at once. Each names file, line and key, with artifacts counted from 0:

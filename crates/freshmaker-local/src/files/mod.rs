@@ -1,11 +1,12 @@
 //! A catalog read from files: a tree of Containerfiles, a TOML manifest, or both.
 //!
-//! Why an image that a Containerfile names is no parent, as notes in the graph:
+//! An image that a Containerfile names is not always a parent. The graph then has a note, with one
+//! of these codes:
 //!
 //! | code | meaning |
 //! |---|---|
-//! | `pinned_by_digest` | the file names contents, which do not change |
-//! | `unused_stage` | only a stage uses it that the image does not need |
+//! | `pinned_by_digest` | the file names the image by its digest, whose content never changes |
+//! | `unused_stage` | it is only used by a stage that the image does not need |
 //! | `onbuild` | it is used only when another image is built from this one |
 
 mod catalog;

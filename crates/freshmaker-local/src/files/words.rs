@@ -1,7 +1,7 @@
 //! Splits words, and expands quotes and variables, as builders do outside of commands.
 //!
 //! The lexer does what the one of BuildKit does (`frontend/dockerfile/shell/lex.go`), so that a
-//! text is one word here exactly if it is one there.
+//! text is one word here exactly if it is one word for BuildKit.
 
 use super::glob::{self, Length, Matches};
 use std::collections::BTreeSet;

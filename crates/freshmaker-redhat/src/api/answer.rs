@@ -108,7 +108,7 @@ impl ErrorForm {
     }
 }
 
-/// The answer for a path of these versions that there is not.
+/// The answer for an unknown path of these versions.
 pub(super) async fn no_such_path() -> Failure {
     Failure::not_found("The requested URL was not found on the server.")
 }

@@ -16,7 +16,7 @@ use freshmaker_web::axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// The answer for an event that there is not.
+/// The answer for an unknown event.
 pub(super) const NO_EVENT: &str = "No such event found.";
 
 /// An event, and which of its rows cannot be read.

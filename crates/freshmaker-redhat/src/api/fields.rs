@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-/// The types that a body may have. curl sends the last one if it is not told another.
+/// The types that a body may have. curl sends the last one unless another type is given.
 const TYPES: [&str; 2] = ["application/json", "application/x-www-form-urlencoded"];
 
 /// The body of a request.

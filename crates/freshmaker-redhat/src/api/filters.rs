@@ -1,4 +1,4 @@
-//! The filters of lists. `None` means that nothing can fit.
+//! The filters of lists. `None` means that no row can match.
 
 use super::answer::Failure;
 use super::paging::First;

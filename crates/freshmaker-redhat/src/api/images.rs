@@ -1,4 +1,4 @@
-//! Whether images are rebuilt, as far as the catalog says.
+//! Whether images are rebuilt, according to the catalog.
 
 use super::Api;
 use super::answer::{Answer, Failure, told};

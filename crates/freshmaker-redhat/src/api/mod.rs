@@ -1,7 +1,7 @@
 //! The REST interface of the Python service Freshmaker: `/api/1` and `/api/2`.
 //!
 //! Programs that speak to that service speak to [`FreshmakerApi`]: the same paths, keys, texts of
-//! errors and page links. It stands on the logins, roles, limits and audit log of
+//! errors and page links. It uses the logins, roles, limits and audit log of
 //! [freshmaker-web](freshmaker_web), and serves its `/api/3` beside.
 //!
 //! | path | answers |
@@ -149,7 +149,8 @@ impl FreshmakerApi {
     /// The longest page of a list, in rows.
     pub const PER_PAGE_MAX: u32 = paging::PER_PAGE_MAX;
 
-    /// The interface over the client of this service, whose `/api/3` gets the [`REQUEST_RULES`].
+    /// Makes the interface over the client of this service, whose `/api/3` gets the
+    /// [`REQUEST_RULES`].
     #[must_use]
     pub fn new(web: Web) -> Self {
         let web = web.with_requests(REQUEST_RULES);
@@ -195,7 +196,7 @@ impl FreshmakerApi {
         self.router_with(Router::new())
     }
 
-    /// The same with other routes behind the same layers, see [`Web::router_with`].
+    /// Returns the same with other routes behind the same layers, see [`Web::router_with`].
     pub fn router_with(&self, others: Router) -> Router {
         let routes = routes::all(&self.api()).into_router();
         answer::in_our_form(self.web.router_with(routes.merge(others)))

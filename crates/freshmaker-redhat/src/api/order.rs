@@ -1,9 +1,9 @@
 //! Lists in another order than that of their numbers.
 //!
-//! No storage keeps rows in such an order, and most of these columns are none of its own: the name
-//! is a part of an NVR, the event is one of several. So all rows of a list are read, if they are at
-//! most [`ROWS_MAX`], and ordered here. Where a value is missing the row comes first, and rows with
-//! one value are in the order of their numbers, both as in the service over SQLite.
+//! No storage keeps rows in such an order, and most of these columns are not columns of its tables:
+//! the name is a part of an NVR, the event is one of several. So all rows of a list are read, if
+//! they are at most [`ROWS_MAX`], and ordered here. A row without the value comes first, and rows
+//! with one value are in the order of their numbers, both as in the service over SQLite.
 
 use super::answer::Failure;
 use super::paging::Wanted;

@@ -1,4 +1,5 @@
-//! Where a request was sent: the version, and the addresses that an answer may name.
+//! Where a request was sent: the version of the interface, and the addresses for links in the
+//! answer.
 
 use super::Api;
 use super::answer::Failure;
@@ -42,7 +43,7 @@ fn host(parts: &Parts) -> Option<&str> {
     parts.uri.authority().map(|authority| authority.as_str()).or(named)
 }
 
-/// The number at the end of a path. What is no number is a path that there is not.
+/// The number at the end of a path. If the text is not a number, the path is unknown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Number(pub(super) i64);
 

@@ -1,4 +1,4 @@
-//! What handlers ask a build system and the tool for advisories about builds.
+//! What handlers ask a build system and the Errata Tool about builds.
 
 use super::Each;
 use async_trait::async_trait;
@@ -54,7 +54,7 @@ pub struct BuiltImage {
     pub nvr: Nvr,
     /// The images that it was built from.
     pub parents: BTreeSet<(Nvr, EdgeKind)>,
-    /// Why one of its parents cannot be told, in a sentence; `None` if all are known.
+    /// Why one of its parents is not known, in a sentence; `None` if all are known.
     pub unknown_parent: Option<String>,
 }
 
@@ -90,7 +90,7 @@ pub trait ImageBuilds: fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait PackageBuilds: fmt::Debug + Send + Sync {
     /// Returns the binary packages that each of these builds made, of all architectures, or why
-    /// they cannot be told, in a sentence. A build of something else has none.
+    /// they are not known, in a sentence. A build of something else has none.
     ///
     /// # Errors
     /// If the service cannot be asked. What is wrong with one build is part of the answer.

@@ -1,4 +1,4 @@
-//! What is asked about repositories of images.
+//! What handlers and the REST interface ask about repositories of images.
 
 use crate::image::CatalogImage;
 use async_trait::async_trait;

@@ -1,5 +1,5 @@
-//! What the fakes of services have in common that are only asked: requests that are counted, and
-//! answers that replace the true ones.
+//! Shared by the fakes of services that are only read: counts of requests, and answers that replace
+//! the true ones.
 
 use freshmaker_testing::http::{Reply, Request, Server};
 use serde_json::{Value, json};

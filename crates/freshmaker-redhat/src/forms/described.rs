@@ -1,4 +1,4 @@
-//! What the OpenAPI text says in another way than the forms.
+//! Parts of the OpenAPI text that differ from what would be derived from the forms.
 
 use super::BuildForm;
 use std::collections::BTreeMap;

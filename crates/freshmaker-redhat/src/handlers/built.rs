@@ -30,8 +30,8 @@ const PARENT: &str = "koji_parent_build";
 /// * Builds of one name and version are releases of one image. What was built on an earlier release
 ///   is rebuilt on the rebuild of the newest one.
 /// * An image that was built on another version of its parent is not moved to a new version.
-/// * An image whose recipe cannot be told fails, and with it what would be built on it; both name
-///   the reason.
+/// * An image whose recipe is not known fails, and with it what would be built on it; both name the
+///   reason.
 /// * The policy judges each image that is rebuilt for its own sake.
 /// * Why an image is in the plan or not is said by the codes of [`image`](crate::image); one that
 ///   was named has [`Plan::REQUESTED`].
@@ -58,16 +58,16 @@ pub struct BuiltImages {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
     releases: Releases,
-    /// Images that have to do with it, and are not rebuilt.
+    /// Images that were considered, and are not rebuilt.
     left_out: BTreeMap<Nvr, Reason>,
-    /// Images of which it cannot be told whether they have to do with it.
+    /// Images of which it is not known whether they are built on what is rebuilt.
     unsure: BTreeMap<Nvr, Reason>,
 }
 
 /// What the image is that others are built on.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Root {
-    /// A build of somebody else, which is used as it is.
+    /// A build that another system has made, which is used as it is.
     Outside,
     /// An image that is itself rebuilt, with this recipe and for this reason.
     Rebuilt(Box<std::result::Result<Recipe, String>>, Reason),

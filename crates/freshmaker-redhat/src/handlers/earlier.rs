@@ -1,4 +1,4 @@
-//! What earlier events have done about the same advisory.
+//! What earlier events have rebuilt for the same advisory.
 
 use crate::image::{is_modular, is_older};
 use crate::messages::errata::{AdvisoryRpmsSigned, AdvisoryStatusChanged};
@@ -11,7 +11,8 @@ use freshmaker::plan::RebuildReason;
 use freshmaker::rebuild::{BuildRecord, EventId, EventRecord, EventState};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most events that stand on each other. More means that the stored numbers make no sense.
+/// The longest chain of requests that each refer to an earlier event. A longer one means that the
+/// stored numbers make no sense.
 const CHAIN_MAX: usize = 100;
 
 /// An image that was rebuilt.
@@ -42,7 +43,7 @@ pub(super) fn advisory_of(event: &EventRecord) -> Option<u64> {
     event.envelope.payload.get("errata_id").filter(|_| known)?.as_u64()
 }
 
-/// Returns the earlier event that a request stands on.
+/// Returns the earlier event that a request refers to.
 fn stands_on(event: &EventRecord) -> Option<EventId> {
     let request = event.envelope.kind == ManualRebuild::KIND;
     event.envelope.payload.get("freshmaker_event_id").filter(|_| request)?.as_i64().map(EventId)
@@ -73,8 +74,8 @@ pub(super) async fn rebuilt_for(history: &History, advisory: u64) -> Result<Rebu
     Ok(rebuilds)
 }
 
-/// Returns the images that an event has rebuilt, and the events that it stands on. The rebuilds of
-/// the event itself count before those of the others.
+/// Returns the images that an event has rebuilt, and those of the events that it refers to. The
+/// rebuilds of the event itself count before those of the others.
 pub(super) async fn rebuilt_by(history: &History, event: EventId) -> Result<Rebuilds> {
     let mut rebuilds = Rebuilds::new();
     let mut next = Some(event);
@@ -82,7 +83,7 @@ pub(super) async fn rebuilt_by(history: &History, event: EventId) -> Result<Rebu
         let Some(id) = next else { break };
         let Some(event) = history.event(id).await? else { break };
         add(&mut rebuilds, history.built_by(id).await?.iter());
-        // An event stands on an earlier one.
+        // An event refers to an earlier one only.
         next = stands_on(&event).filter(|below| *below < id);
     }
     Ok(rebuilds)

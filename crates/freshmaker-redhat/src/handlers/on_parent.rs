@@ -7,7 +7,7 @@ use freshmaker::handler::{Context, Decision, Handler, HandlerResult};
 /// The method of tasks that build containers.
 const BUILD_CONTAINER: &str = "buildContainer";
 
-/// Rebuilds the images that are built on an image which somebody else has rebuilt.
+/// Rebuilds the images that are built on an image which was rebuilt, but not by this engine.
 ///
 /// Listens to finished tasks of Koji, as Brew ([`ContainerTaskChanged`]) and, by
 /// [`on_tasks`](Self::on_tasks), as Fedora ([`TaskChanged`]) announce them. It asks what the task

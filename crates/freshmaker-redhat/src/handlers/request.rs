@@ -80,8 +80,8 @@ impl Handler<ManualRebuild> for RebuildImagesOnRequest {
     }
 }
 
-/// Returns the event that a request stands on and its advisory, or why it cannot stand on that;
-/// `None` if it stands on none.
+/// Returns the event that a request refers to and its advisory, or why it must not refer to that
+/// event; `None` if it refers to none.
 async fn below(request: &ManualRebuild, cx: &Context) -> Result<Result<Option<(EventId, u64)>, String>, Error> {
     let Some(id) = request.freshmaker_event_id.map(EventId) else { return Ok(Ok(None)) };
     if !cx.history().is_known() {

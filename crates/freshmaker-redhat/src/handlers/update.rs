@@ -17,8 +17,8 @@ use std::sync::Arc;
 ///
 /// * The rules of the policy have the facts `update_id` and `update_release`. If they block all
 ///   images, nothing is looked up.
-/// * A build whose packages cannot be told is left out of the plan, by its name and with the
-///   reason. If that is so for all builds, the event fails.
+/// * A build whose packages are not known is listed among the exclusions of the plan, by its name
+///   and with the reason. If the packages of no build are known, the event fails.
 /// * An update without packages, such as one of modules or images, leads to nothing.
 ///
 /// ```

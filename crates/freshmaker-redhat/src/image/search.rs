@@ -17,8 +17,8 @@ const LAYERS_MAX: usize = 100;
 /// Catalogs leave the epochs of packages out. A package without one is taken to have the epoch of
 /// its fix; otherwise no image would ever have a fix whose epoch is not 0.
 ///
-/// An image whose recipe cannot be told is kept with the reason, and so is a parent that the
-/// catalog does not have. The packages of such a parent come from the build system.
+/// An image whose recipe is not known is kept with the reason, and so is a parent that the catalog
+/// does not have. The packages of such a parent come from the build system.
 ///
 /// The number of requests grows with the number of layers, not with that of images: for each layer
 /// one call of [`Images::images`] and one of [`Recipes::recipes`].

@@ -64,7 +64,7 @@ pub struct ImageVerifier {
 }
 
 impl ImageVerifier {
-    /// So long the packages of an image are waited for, if nothing else is set: a day.
+    /// How long the packages of an image are waited for, by default: a day.
     pub const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
     /// Makes a verifier that asks this service.
@@ -92,7 +92,7 @@ impl ImageVerifier {
     fn has_waited(&self, image: &Nvr) -> bool {
         let now = self.clock.elapsed();
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        // Images that nobody asks about any more, because their builds were cancelled.
+        // Images that are no longer asked about, because their builds were cancelled.
         waits.retain(|_, since| now.saturating_sub(*since) <= self.patience.saturating_mul(2));
         now.saturating_sub(*waits.entry(image.clone()).or_insert(now)) >= self.patience
     }

@@ -126,7 +126,7 @@ pub struct Profile {
 }
 
 impl ProfileFiles {
-    /// The files in which Koji's client looks: `/etc/koji.conf.d/*.conf`, `/etc/koji.conf`,
+    /// Returns the files in which Koji's client looks: `/etc/koji.conf.d/*.conf`, `/etc/koji.conf`,
     /// `~/.koji/config.d/*.conf`, `~/.koji/config`. Files that do not exist are left out.
     #[must_use]
     pub fn standard() -> Self {

@@ -111,8 +111,8 @@ struct Pool {
     user: Option<i64>,
 }
 
-/// A session whose id was given out. Several callers share it, and a caller may never submit in it,
-/// without notice.
+/// A session whose id was given out. Several callers share it, and a caller may never submit in it
+/// without saying so.
 #[derive(Debug)]
 struct Named {
     id: SessionId,

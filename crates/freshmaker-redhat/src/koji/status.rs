@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// Number of polls in a row that may bring nonsense about a task. With the last one its attempt has
-/// failed, so that it does not keep its place for ever.
+/// failed, so that it does not count against the concurrency limit for ever.
 pub(crate) const ODD_POLLS_MAX: u32 = 10;
 
 /// Largest number of tasks whose nonsense is counted.

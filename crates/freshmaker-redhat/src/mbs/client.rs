@@ -167,7 +167,7 @@ impl Client {
 ///   changed. Builds wait a day for that, then fail with the server's text.
 /// * 409: the service has a build of this commit, which does not count as failed.
 /// * 429: too many requests. 503: the answer of a proxy that cannot reach the service.
-/// * Other 5xx can follow an effect: a build is stored before others are told of it.
+/// * Other 5xx can follow an effect: a build is stored before others are informed of it.
 fn expect(reply: Reply, call: Call, place: &str) -> Result<Reply> {
     let remedy = match reply.status {
         200..=299 => return Ok(reply),

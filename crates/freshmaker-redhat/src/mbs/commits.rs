@@ -1,4 +1,4 @@
-//! New commits, because MBS builds no commit twice.
+//! Makes new commits, because MBS does not build a commit twice.
 
 use async_trait::async_trait;
 use freshmaker::backend::{Error, Remedy, Result};

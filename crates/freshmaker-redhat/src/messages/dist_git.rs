@@ -1,5 +1,5 @@
-//! Events and parsers for dist-git, which has the sources of packages, modules and containers, each
-//! in a repository of its own.
+//! Events and parsers for dist-git, which has the sources of each package, module and container in
+//! a repository of its own.
 
 use super::body::{Fault, Shape};
 use super::field::Field;

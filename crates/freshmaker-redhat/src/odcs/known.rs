@@ -25,12 +25,12 @@ impl OdcsComposer {
             Err(error) if error.remedy == Remedy::NotFound => return Ok(Err(format!("ODCS has no compose {id}"))),
             // A page of a proxy, for example, says nothing about the compose.
             Err(error) if error.is_transient() => return Err(error),
-            Err(error) => return Ok(Err(format!("compose {id} cannot be told: {error}"))),
+            Err(error) => return Ok(Err(format!("nothing can be said about compose {id}: {error}"))),
         };
         Ok(match Client::about_compose(number, answer) {
             Ok(Ok(record)) => known(&record),
             Ok(Err(odd)) => Err(format!("the description of compose {id} makes no sense: {}", odd.reason)),
-            Err(about) => Err(format!("compose {id} cannot be told: {about}")),
+            Err(about) => Err(format!("nothing can be said about compose {id}: {about}")),
         })
     }
 }

@@ -29,7 +29,7 @@
 //!
 //! # How a compose is made only once
 //! The service has no idempotency key by which it could recognise a repeated request. This adapter
-//! looks up what an unclear request made instead:
+//! looks up the compose that an unclear request may have made:
 //!
 //! * For composes of Pulp the service stores the label, shows it and filters by it, but gives it no
 //!   meaning. The marker of the attempt is the label, and the lookup is exact. All other composes

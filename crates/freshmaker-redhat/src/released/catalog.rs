@@ -1,4 +1,4 @@
-//! Puts together what a catalog says about one image, and says it as a release.
+//! Unites the objects of a catalog about one image, one for each architecture, into a release.
 
 use crate::image::{CatalogImage, Contents, Publication};
 use crate::rest::field::{Read, all, maybe_at, names, optional, texts};

@@ -1,7 +1,8 @@
-//! What catalogs of released images have in common: which images count, and what is said of them.
+//! Shared by the catalogs of released images, Lightblue and Pyxis: which images count, and how they
+//! are described.
 //!
-//! A catalog asks its service for repositories and for architectures of images. What is asked, in
-//! which order, and which of the answers are meant is the same for all, and is here.
+//! A catalog asks its service for repositories and for architectures of images. The questions,
+//! their order, and which of the answers count are the same for both, and are here.
 
 mod catalog;
 mod rebuilt;

@@ -1,5 +1,5 @@
-//! What the clients of REST services have in common that are only asked: the meaning of a status,
-//! reading JSON with errors that name the field, and answers in pages.
+//! Shared by the clients of REST services that are only read: the meaning of a status, JSON with
+//! errors that name the field, and answers in pages.
 
 #![allow(dead_code, reason = "which of this is used depends on the clients that are compiled")]
 
@@ -114,7 +114,7 @@ impl Rest {
 /// Returns the answer if its status is a success. Other statuses mean:
 ///
 /// * 401: a login that does not work says nothing about what was asked, so it is asked again.
-/// * 403: this user may not read this until somebody allows it.
+/// * 403: this user may not read this until the permission is granted.
 /// * 404: there is no such thing.
 /// * 429: too many requests. Other 4xx: the service refused the request definitely.
 /// * 3xx, 408 and 5xx: asked again.

@@ -18,7 +18,7 @@ enum Offered {
     LastLayer,
 }
 
-/// So many images, each built on one of the layer before.
+/// The number of images, each built on one of the layer before.
 fn layers(images: usize, offered: Offered) -> World {
     let package = Package::plain("p", 2, 4);
     let image = |number: usize| {

@@ -13,17 +13,17 @@ pub struct PostgresServer {
     pub version: String,
     /// Whether the connection is protected by TLS.
     pub tls: bool,
-    /// What is there of the tables.
+    /// The state of the tables.
     pub tables: PostgresTables,
 }
 
-/// How far the tables of a schema are. Those of a newer version, and a missing right to make them,
-/// are errors of the check.
+/// Whether a schema has the tables of this version. Tables of a newer version, and a missing right
+/// to create tables, are errors of the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PostgresTables {
-    /// There are none; the first engine or client makes them.
+    /// There are no tables; the first engine or client creates them.
     Missing,
-    /// They are those of an older version; the next engine or client changes them.
+    /// They are those of an older version; the next engine or client migrates them.
     Older,
     /// They are those of this version.
     Current,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-/// What errors of the configuration name as their place.
+/// The origin that errors of the configuration name.
 const PLACE: &str = "PostgreSQL";
 
 /// How a connection is protected.
@@ -20,7 +20,7 @@ pub enum PostgresTls {
     /// have no TLS.
     #[default]
     VerifyFull,
-    /// No TLS: whoever can read the network can read everything, passwords too.
+    /// No TLS: everything, passwords too, can be read on the network.
     Disable,
 }
 
@@ -76,8 +76,8 @@ pub struct PostgresConfig {
     /// Schema in which the tables are. It must exist. Default: `public`.
     #[serde(default = "schema")]
     pub schema: String,
-    /// At most so many connections, at least 2, beside one that listens: half of them are kept for
-    /// what engines do, so that questions of others never hold them up. Default: 10.
+    /// The most connections, at least 2, in addition to one that listens. Half of them are reserved
+    /// for the engine, so that questions of clients never delay it. Default: 10.
     #[serde(default = "connections")]
     pub connections: usize,
     /// Longest time to connect, and to wait for a free connection. In seconds when read. Default:
@@ -88,8 +88,8 @@ pub struct PostgresConfig {
     /// Default: 5 s.
     #[serde(default = "five_seconds", deserialize_with = "seconds")]
     pub lock_timeout: Duration,
-    /// Longest time of one statement; a call that takes twice as long is given up. In seconds when
-    /// read. Default: 30 s.
+    /// Longest time of one statement; a call that takes twice as long fails. In seconds when read.
+    /// Default: 30 s.
     #[serde(default = "half_a_minute", deserialize_with = "seconds")]
     pub statement_timeout: Duration,
 }
@@ -131,7 +131,7 @@ impl std::fmt::Debug for PostgresConfig {
 }
 
 impl PostgresConfig {
-    /// A configuration for the server at this address, with the defaults.
+    /// Makes a configuration for the server at this address, with the defaults.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Secret::new(url),

@@ -1,4 +1,5 @@
-//! What is said otherwise in PostgreSQL than in other databases, above all what is locked.
+//! What differs in PostgreSQL from other databases: transactions, lists as one value, the clock,
+//! and above all what is locked.
 //!
 //! Locks are taken in one order by all transactions: the run, the leases or the sweep, the count of
 //! edges, rows by table and number, a partition, the attempts of a system.
@@ -21,7 +22,8 @@ use freshmaker::store::{PLACE, conflict, external_taken};
 use freshmaker::time::{Timestamp, from_micros, to_micros};
 use std::collections::BTreeSet;
 
-/// The moment of a call, by the clock that the storage was given; `None` is that of the database.
+/// The moment of a call, by the clock that the storage was given; `None` stands for the clock of
+/// the database.
 pub(super) type Now = Option<Timestamp>;
 
 /// The moment, by the database's clock.
@@ -245,7 +247,8 @@ pub(super) fn latest_outputs(connection: &mut Connection, keys: &[String]) -> Re
     Ok(latest.into_iter().flatten().collect())
 }
 
-/// The first rows of a query that nobody else takes, locked until the end of the transaction.
+/// The first rows of a query that no other transaction has locked, locked until the end of this
+/// one.
 pub(super) struct Take<Q>(AtMost<Q>);
 
 pub(super) fn take<Q>(query: Q, limit: i64) -> Take<Q> {
@@ -271,8 +274,8 @@ impl<Q: QueryFragment<Db>> QueryFragment<Db> for Take<Q> {
 
 impl<Q> RunQueryDsl<Connection> for Take<Q> {}
 
-/// What only one transaction of a schema does at a time. The lock ends with the transaction, after
-/// what it wrote can be seen.
+/// A lock for work that only one transaction of a schema does at a time. It ends with the
+/// transaction, after its rows have become visible.
 #[derive(Clone, Debug, QueryId)]
 struct Alone {
     what: &'static str,
@@ -296,7 +299,7 @@ fn alone(connection: &mut Connection, what: &'static str, of: &str) -> Result<()
     Alone { what, of: of.to_owned() }.execute(connection).map(drop).map_err(failed)
 }
 
-/// Whether the run is not over. It cannot be ended before this transaction has.
+/// Returns whether the run is not over, and keeps it from being ended before this transaction ends.
 pub(super) fn lock_run(connection: &mut Connection, run: RunId) -> Result<bool> {
     let row = runs::table.find(run.0).select(runs::run).for_key_share();
     Ok(row.get_result::<i64>(connection).optional().map_err(failed)?.is_some())
@@ -330,8 +333,8 @@ impl QueryFragment<Db> for BeginRun {
 }
 
 /// Makes the row of a new run, with a number larger than any before: at least the microseconds of
-/// the clock, since a database that has lost its last second would give a number of then again,
-/// while the process that has it may still live.
+/// the clock, since a database that has lost its last second would otherwise give the number of a
+/// lost run again, whose process may still be alive.
 pub(super) fn begin_run(connection: &mut Connection, now: i64, until: i64) -> Result<RunId> {
     BeginRun { now, until }.get_result(connection).map(RunId).map_err(failed)
 }
@@ -340,8 +343,8 @@ pub(super) fn lock_leases(connection: &mut Connection) -> Result<()> {
     alone(connection, "leases", "")
 }
 
-/// Ends the runs whose leases were not renewed in time, but for this one. One that is just writing
-/// is ended the next time: nobody waits for it.
+/// Ends all other runs whose leases were not renewed in time. A run that is just writing is
+/// skipped, so that no transaction waits for it; it is ended at the next renewal.
 pub(super) fn end_runs(connection: &mut Connection, now: Timestamp, but: RunId) -> Result<()> {
     let over = runs::table.filter(runs::expires_at.le(to_micros(now))).filter(runs::run.ne(but.0));
     let over = over.select(runs::run).for_update().skip_locked().load::<i64>(connection).map_err(failed)?;
@@ -478,18 +481,18 @@ pub(super) fn update_builds(connection: &mut Connection, rows: Vec<(i64, i64, Bu
     update.execute(connection)
 }
 
-/// Keeps others from counting the live attempts of a system until the end of this transaction.
+/// Keeps other transactions from counting the live attempts of a system until the end of this one.
 pub(super) fn lock_slots(connection: &mut Connection, system: &str) -> Result<()> {
     alone(connection, "slots", system)
 }
 
-/// What notes about positions have in common, in a schema.
+/// The first half of the advisory locks that note positions, the same for a schema.
 const OF_POSITIONS: &str = "hashtext(concat_ws('/', 'freshmaker', current_schema(), 'positions')) & 2147483647";
 
-/// The last position that was taken, whether it can be seen or not.
+/// The last position that was taken, whether its row is visible or not.
 const LAST_POSITION: &str = "coalesce(pg_sequence_last_value('notifications_position_seq'::regclass), 0)";
 
-/// Notes the last position; the note has its last 31 bits.
+/// Notes the last position in the number of an advisory lock, which has its last 31 bits.
 #[derive(Clone, Copy, Debug, QueryId)]
 struct NotePosition;
 
@@ -507,8 +510,8 @@ impl QueryFragment<Db> for NotePosition {
 }
 
 /// Notes, until the end of this transaction, the last position before those that it takes. Other
-/// transactions do not wait for it: they become visible in any order, and [`settled`] says up to
-/// where all are visible.
+/// transactions do not wait for this lock: positions become visible in any order, and [`settled`]
+/// says up to which one all are visible.
 pub(super) fn lock_positions(connection: &mut Connection) -> Result<()> {
     NotePosition.execute(connection).map(drop).map_err(failed)
 }
@@ -543,7 +546,8 @@ impl QueryFragment<Db> for Settled {
     }
 }
 
-/// The position up to which a transaction that begins after this sees all that will ever be there.
+/// Returns the position up to which a transaction that begins after this call sees all
+/// notifications that will ever exist.
 ///
 /// The last position is read before the notes: a transaction that has taken a position up to it has
 /// noted an earlier one, and the note is there until its rows can be seen.
@@ -556,7 +560,7 @@ pub(super) fn lock_publisher(connection: &mut Connection, partition: i16) -> Res
     row.get_result::<i16>(connection).optional().map(drop).map_err(failed)
 }
 
-/// Keeps others from writing documents of a kind until the end of this transaction.
+/// Keeps other transactions from writing documents of a kind until the end of this one.
 pub(super) fn lock_documents(connection: &mut Connection, kind: &str) -> Result<()> {
     alone(connection, "documents", kind)
 }
@@ -565,7 +569,7 @@ pub(super) fn lock_sweep(connection: &mut Connection) -> Result<()> {
     alone(connection, "sweep", "")
 }
 
-/// Keeps others from referring to these events until the end of this transaction.
+/// Keeps other transactions from referring to these events until the end of this one.
 pub(super) fn lock_events(connection: &mut Connection, ids: &[i64]) -> Result<()> {
     let rows = events::table.filter(events::id.eq_any(ids)).order(events::id).select(events::id).for_update();
     rows.load::<i64>(connection).map(drop).map_err(failed)
@@ -578,7 +582,7 @@ pub(super) fn lock_builds(connection: &mut Connection, ids: &[i64]) -> Result<bo
     rows.load::<i64>(connection).map(|rows| !rows.is_empty()).map_err(failed)
 }
 
-/// Adds up what transactions have added since the last lease.
+/// Sums up the changes of counts that transactions have added since the last lease.
 pub(super) fn settle_tallies(connection: &mut Connection) -> Result<()> {
     let settle = "WITH gone AS (DELETE FROM tallies RETURNING subject, state, amount)
         INSERT INTO tallies
@@ -596,8 +600,8 @@ pub(super) fn taken(_: &mut Connection, record: &AttemptRecord, why: &dyn Databa
     Ok(conflict(format!("attempt {}: another attempt of build {} is live", record.id, record.build)))
 }
 
-/// How far the tables of the schema are. Nothing has to be made for that, so that a user without
-/// the right to do so can have tables of this version.
+/// Returns which version the tables of the schema have. This creates nothing, so that it works for
+/// a user without the right to create tables.
 fn stand(connection: &mut Connection) -> Result<Tables> {
     let there = diesel::dsl::sql::<Bool>("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL");
     if !there.get_result::<bool>(connection).map_err(failed)? {
@@ -607,7 +611,7 @@ fn stand(connection: &mut Connection) -> Result<Tables> {
     tables::<Db>(applied, &MIGRATIONS)
 }
 
-/// Brings the tables up to this version, in one transaction, while nobody else does.
+/// Brings the tables up to this version, in one transaction, under a lock against other processes.
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
     if stand(connection)? == Tables::Current {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Hears that another process has committed something. What is missed costs a tick of the engine.
+//! Receives notifications (`LISTEN`) that another process has committed something, and sends them
+//! (`NOTIFY`). A lost one delays an engine by at most one tick.
 
 use super::Connection;
 use super::pool::Pool;
@@ -18,29 +19,30 @@ const CHANNEL: &str = "freshmaker";
 /// The pause before the next try to listen.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// What a storage tells and hears.
+/// Sends and receives the notifications of a storage.
 pub(super) struct Listener {
-    /// Who tells: a number that no other storage has, so that one does not hear itself.
+    /// The sender: a number that no other storage has, so that a storage ignores its own
+    /// notifications.
     me: u64,
     schema: String,
     heard: Arc<Heard>,
-    /// Begins when somebody waits for the first time.
+    /// Begins with the first call that waits.
     task: OnceLock<Task>,
     telling: Arc<Telling>,
 }
 
-/// Who of those that have committed at once tells it, for all of them.
+/// Chooses which of the commits that end at the same time sends `NOTIFY` for all of them.
 #[derive(Default)]
 struct Telling(AtomicU8);
 
 impl Telling {
     const IDLE: u8 = 0;
     const TELLS: u8 = 1;
-    /// Another commit has ended since the telling began.
+    /// Another commit has ended since the sending began.
     const AGAIN: u8 = 2;
 
-    /// So often one tells for the others; what they have committed since then waits for the next
-    /// commit, or for a tick.
+    /// How often one connection sends `NOTIFY` for all; what they have committed since then waits
+    /// for the next commit, or for a tick.
     const TIMES: u8 = 3;
 
     fn tell(&self, mut once: impl FnMut()) {
@@ -63,7 +65,7 @@ impl Telling {
     }
 }
 
-/// Wakes those who wait, or the next one who will.
+/// Wakes the calls that wait, or the next one that will.
 #[derive(Default)]
 struct Heard {
     told: Notify,
@@ -107,7 +109,7 @@ impl Listener {
         Self { me, schema, heard: Arc::default(), task: OnceLock::new(), telling: Arc::default() }
     }
 
-    /// Waits until another storage has told something since the last call.
+    /// Waits until another storage has notified since the last call.
     pub(super) async fn changed(&self, pool: &Arc<Pool>) {
         self.task.get_or_init(|| {
             let (pool, heard) = (Arc::clone(pool), Arc::clone(&self.heard));
@@ -134,9 +136,9 @@ impl Listener {
         self.heard.wait().await;
     }
 
-    /// What others have to run to hear of this commit.
+    /// Returns what has to be run so that other processes hear of this commit.
     pub(super) fn tell(&self) -> impl FnOnce(&mut Connection) + Send + use<> {
-        // Nobody waits for the disk because of a hint, and one that fails is only missed.
+        // A hint is not worth a wait for the disk, and if one fails, it is only missed.
         let text = format!(
             "BEGIN; SET LOCAL synchronous_commit = off; \
              SELECT pg_notify('{CHANNEL}', concat(current_schema(), '/{}')); COMMIT",
@@ -173,7 +175,7 @@ async fn listen(
         if deaf.swap(false, Ordering::SeqCst) {
             tracing::warn!("hears of other processes again");
         }
-        // Something may have been told before.
+        // A notification may have come before.
         heard.tell();
         pending().await
     };

@@ -54,10 +54,11 @@ type Here = PostgresStorage;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/postgres/migrations");
 
-/// So many values are asked for at once.
+/// The most values in one question.
 const CHUNK: usize = 30_000;
 
-/// So many processes publish at most; the migrations make a row for each.
+/// The number of partitions, and so the most processes that publish; the migrations make a row for
+/// each.
 pub(crate) const PARTITIONS: u16 = 8;
 
 /// How long new tables and indexes may take.
@@ -102,7 +103,7 @@ impl fmt::Debug for PostgresStorage {
 }
 
 impl PostgresStorage {
-    /// A storage that connects when it is asked for something. Its tables are made by
+    /// Makes a storage that connects at its first call. Its tables are created by
     /// [`migrate`](freshmaker::backend::StorageUpkeep::migrate).
     ///
     /// # Errors
@@ -113,8 +114,8 @@ impl PostgresStorage {
         Ok(Self { pool, clock: None, limit: config.statement_timeout * 2, listener })
     }
 
-    /// The same with another clock than that of the server: leases end and moments are compared by
-    /// it. All processes must have the same one, so that this is for tests.
+    /// Returns the same with another clock than that of the server: leases end and moments are
+    /// compared by it. All processes must have the same one, so that this is for tests.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
@@ -158,7 +159,7 @@ impl PostgresStorage {
         let running = tokio::task::spawn_blocking(move || {
             let done = work(&mut leased.connection);
             watch.abort();
-            // After these nobody knows where the connection is.
+            // After these the state of the connection is not known.
             let unknown = |error: &Error| matches!(error.remedy, Remedy::Unavailable | Remedy::Unclear);
             if !done.as_ref().is_err_and(unknown) {
                 pool.put(leased);
@@ -284,7 +285,7 @@ impl StorageUpkeep for PostgresStorage {
     }
 }
 
-/// An error on its way out of a transaction, which is taken back.
+/// An error that leaves a transaction, which is rolled back.
 struct Failure(Error);
 
 impl From<DieselError> for Failure {
@@ -293,8 +294,9 @@ impl From<DieselError> for Failure {
     }
 }
 
-/// Whether a `COMMIT` with this error may have been done. A session that its administrator ends has
-/// an error of the server too, so that only those are sure that a commit itself can find.
+/// Returns whether a `COMMIT` with this error may have taken effect. The server also answers with
+/// an error if an administrator ends the session, so only errors that a commit itself finds prove
+/// that it had no effect.
 fn lost(error: &DieselError) -> bool {
     let DieselError::DatabaseError(kind, _) = error else { return true };
     !matches!(
@@ -312,7 +314,8 @@ fn lost(error: &DieselError) -> bool {
 const NEVER_STORED: [&str; 4] =
     ["exceeds btree", "exceeds maximum", "unsupported Unicode escape sequence", "invalid byte sequence"];
 
-/// What follows from an error of the database. What passes by itself is to be tried again.
+/// Returns the error of the storage for an error of the database. An error that passes by itself is
+/// transient.
 fn failed(error: DieselError) -> Error {
     let DieselError::DatabaseError(kind, information) = &error else {
         let remedy = match error {

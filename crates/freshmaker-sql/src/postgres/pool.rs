@@ -1,4 +1,4 @@
-//! Connections: how one is made, how many there are, and who may use them.
+//! Connections: how one is made, how many there are, and how many engines and clients may use.
 
 use super::{Connection, PostgresConfig};
 use diesel_async::AsyncPgConnection;
@@ -15,19 +15,19 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
-/// For what a connection is wanted.
+/// What a connection is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     /// What an engine needs to go on: any connection.
     Work,
-    /// A question of somebody who can wait: at most half of the connections.
+    /// A question that can wait, such as one of a client: at most half of the connections.
     Question,
 }
 
 /// A connection, and the right to use it.
 pub(super) struct Leased {
     pub(super) connection: Connection,
-    /// Ends the connection, and with that whatever waits for an answer.
+    /// Ends the connection, and so every call that waits for its answer.
     pub(super) driver: AbortHandle,
     _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
@@ -146,8 +146,8 @@ fn through_a_pooler(place: &str) -> Error {
     Error::new(Remedy::Unsupported, place, text)
 }
 
-/// Checks that what the connection has asked for is what the session has: a pooler that shares
-/// sessions among connections drops it, and with it the bounds and the schema.
+/// Checks that the session has the settings that the connection has sent: a pooler that shares
+/// sessions among connections drops them, and with them the bounds and the schema.
 pub(super) async fn must_keep_settings(client: &Client, place: &str) -> Result<()> {
     let asked = "SELECT current_setting('lock_timeout') <> '0', current_setting('search_path') LIKE '\"%\"', \
                  current_schema() IS NOT NULL";

@@ -1,4 +1,4 @@
-//! What programs around an engine keep.
+//! Documents: small values that programs around an engine keep.
 
 use super::dialect::{self, Now, immediately};
 use super::rows::Place;

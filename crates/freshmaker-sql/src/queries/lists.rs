@@ -1,7 +1,7 @@
-//! Lists of rows by any filter, page by page, and how many there are of each sort.
+//! Lists of events, builds and messages by a filter, page by page, and counts of them.
 //!
-//! A filter is a condition put together from the fields that restrict. Totals by state alone come
-//! from `tallies`, which triggers keep in the writing transaction; others are counted.
+//! A filter becomes one condition, made of those of its fields that restrict. Totals by state alone
+//! come from `tallies`, which triggers keep in the writing transaction; others are counted.
 
 use super::dialect::{OutputName, among, only};
 use super::prepared::part_of;
@@ -46,7 +46,7 @@ macro_rules! one_of {
     };
 }
 
-/// Values that a list may have at once.
+/// Checks that a list is not longer than one question may have.
 fn fits<V>(values: &[V]) -> Result<&[V]> {
     if values.len() <= CHUNK {
         return Ok(values);
@@ -100,7 +100,7 @@ fn of_builds(filter: &BuildFilter) -> Result<Condition<builds::table>> {
     beside_builds(filter, all)
 }
 
-/// Adds what a filter says about rows beside the build.
+/// Adds the conditions of a filter about other rows than the build.
 fn beside_builds(filter: &BuildFilter, mut all: Condition<builds::table>) -> Result<Condition<builds::table>> {
     if !filter.events.is_empty() {
         let caused = build_causes::table.filter(among(build_causes::event, fits(&filter.events)?)?);
@@ -142,8 +142,8 @@ fn has_name(names: &[String]) -> Condition<builds::table> {
     any
 }
 
-/// The columns of the rows of a page from a query without order and limit: one more row than the
-/// page has, so that it is known whether there are more.
+/// Reads the rows of a page from a query without order and limit: one row more than the page has,
+/// which shows whether there are further rows.
 macro_rules! page_of {
     ($query:expr, $id:expr, $paging:expr, $columns:expr) => {{
         let paging: Paging = $paging;

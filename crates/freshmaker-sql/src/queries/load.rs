@@ -1,3 +1,5 @@
+//! The lookups from which `freshmaker::store::load` collects the rows of a decision.
+
 use super::dialect::{among, latest_outputs};
 use super::prepared::IsOpen;
 use super::rows::{AttemptRow, BuildRow, CauseRow, DependencyRow, EventRow};

@@ -1,14 +1,15 @@
-//! Pieces of statements that a database prepares once for a connection, however often they run.
+//! Parts of SQL statements, written so that a connection prepares each statement only once.
 //!
-//! To prepare a statement takes longer than to run it. Diesel prepares again
+//! Preparing a statement takes longer than running it. Diesel prepares a statement again for
 //!
-//! * a list, `IN (?, ?, …)`, which is another statement for each length: the dialects have `among`,
-//!   which passes it as one value;
-//! * an update, because a changeset may leave columns out: [`Update`] has those that never do.
+//! * each new length of a list, `IN (?, ?, …)`: so the dialects have `among`, which passes a list
+//!   as one value;
+//! * each update, because a changeset may leave columns out: so [`Update`] has updates that always
+//!   set the same columns.
 //!
-//! SQLite itself prepares again when a value is bound to a `LIMIT`, because it plans with it:
-//! [`AtMost`] hides the value from the planner. So single rows are read with `get_result`, not with
-//! `first`, which has a limit.
+//! SQLite itself prepares a statement again when a value is bound to its `LIMIT`, because its plan
+//! depends on the value: [`AtMost`] hides the value from the planner. For the same reason single
+//! rows are read with `get_result` and not with `first`, which adds a `LIMIT`.
 
 use super::{Connection, Db};
 use diesel::RunQueryDsl;
@@ -17,8 +18,8 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Bool};
 
-/// `state < 6`: the build has not ended. The number is part of the text, because only so
-/// does a planner see that the partial index holds all of these rows.
+/// `state < 6`: the build has not ended. The number is part of the text, because only then does a
+/// planner see that the partial index has all of these rows.
 #[derive(Clone, Copy, Debug, QueryId)]
 pub(super) struct IsOpen;
 
@@ -50,7 +51,7 @@ pub(super) fn at_most<Q>(query: Q, limit: impl Into<i64>) -> AtMost<Q> {
     AtMost { query, limit: limit.into(), offset: None }
 }
 
-/// The same behind so many rows.
+/// The rows of a query without a limit, after skipping `offset` rows, at most `limit`.
 pub(super) fn part_of<Q>(query: Q, offset: i64, limit: i64) -> AtMost<Q> {
     AtMost { query, limit, offset: Some(offset) }
 }

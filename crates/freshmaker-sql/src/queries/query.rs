@@ -1,3 +1,6 @@
+//! Questions about rows of one sort: attempts, history, messages, notifications, what is due,
+//! counts, plans, and the consistency check. Lists by filters are in `lists`.
+
 use super::dialect::{self, Now, among};
 use super::prepared::at_most;
 use super::rows::{
@@ -150,7 +153,8 @@ pub(super) fn due(connection: &mut Connection, run: RunId, limits: DueLimits, no
     })
 }
 
-/// The head of each build system's queue, without those that wait for a moment between these two.
+/// Reads the head of each build system's queue, without builds that wait for a moment between these
+/// two.
 fn ready(
     connection: &mut Connection,
     (at, latest): (i64, i64),
@@ -208,7 +212,7 @@ pub(super) fn count_all(connection: &mut Connection) -> Result<Overview> {
     let (mut messages, mut events, mut builds) = (Vec::new(), Vec::new(), Vec::new());
     for ((subject, state), amount) in sums {
         let amount = u64::try_from(amount).unwrap_or(0);
-        // A row in a state that there is not is unreadable: it is reported where rows are read.
+        // A row in an unknown state is unreadable: it is reported where rows are read.
         match subject.as_str() {
             "inbox" => messages.extend(inbox_state(state).map(|state| (state, amount))),
             "events" => events.extend(EventState::from_number(state).map(|state| (state, amount))),

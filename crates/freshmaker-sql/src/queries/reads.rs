@@ -1,4 +1,4 @@
-//! The questions, each in a transaction of its own.
+//! Implements `StorageReads`: each question in a transaction of its own.
 
 use super::{Here, lists, query};
 use async_trait::async_trait;

@@ -1,4 +1,4 @@
-//! Removes what is not kept any longer, in small transactions.
+//! Removes rows that `Retention` does not keep any longer, in small transactions.
 
 use super::dialect::{self, Now, immediately};
 use super::rows::inbox_number;
@@ -72,8 +72,8 @@ fn remove_events(connection: &mut Connection, retention: Retention, limit: u32, 
     Ok(old.len() as u64)
 }
 
-/// Builds that have ended, that nobody wants any more, and from which nothing is made: all, or
-/// those of these numbers.
+/// Selects builds that have ended, that no event wants any more, and from which no build is made:
+/// all, or those of these numbers.
 fn needless(connection: &mut Connection, of: Option<&[i64]>, limit: u32) -> Result<Vec<i64>> {
     let wanted = exists(build_causes::table.filter(build_causes::build.eq(builds::id)));
     let later = newer.filter(newer.field(builds::build_key).eq(builds::build_key));
@@ -102,7 +102,7 @@ fn needless(connection: &mut Connection, of: Option<&[i64]>, limit: u32) -> Resu
     query.load(connection).map_err(failed)
 }
 
-/// Removes builds that have ended, that nobody wants any more, and from which nothing is made.
+/// Removes builds that have ended, that no event wants any more, and from which no build is made.
 fn remove_builds(connection: &mut Connection, limit: u32) -> Result<u64> {
     let mut needless_now = needless(connection, None, limit)?;
     if dialect::lock_builds(connection, &needless_now)? {

@@ -1,3 +1,8 @@
+//! Writes: commits with all that they check, leases, claims of messages, reserved numbers.
+//!
+//! The order of the checks of a commit is that of `freshmaker::store`. What is locked meanwhile
+//! differs between the databases and is in their `dialect`.
+
 use super::dialect::{self, Now, immediately};
 use super::prepared::Update;
 use super::progress::{AttemptProgress, BuildProgress, InboxProgress, LetterChange};
@@ -27,7 +32,7 @@ use freshmaker::time::{later, to_micros};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// The whole commit or nothing of it.
+/// Writes the whole commit, or nothing of it.
 pub(super) fn commit(connection: &mut Connection, commit: Commit) -> Result<()> {
     immediately(connection, |connection| {
         let Commit { run, edges, unchanged, mut at_most, changes } = commit;
@@ -60,10 +65,10 @@ pub(super) fn commit(connection: &mut Connection, commit: Commit) -> Result<()> 
     })
 }
 
-/// So many rows are inserted by one statement, which has 32 values a row at most.
+/// The most rows that one statement inserts, with at most 32 values each.
 const ROWS: usize = 100;
 
-/// What a change may need of its commit.
+/// The parts of a commit that the check of a single change needs.
 #[derive(Clone, Copy)]
 struct Guard {
     run: Option<RunId>,
@@ -146,8 +151,8 @@ fn must_fit(connection: &mut Connection, system: &str, limit: u32) -> Result<()>
 struct Progress(Vec<(Box<BuildRecord>, Version)>);
 
 impl Progress {
-    /// Whether a change may be among those that there are. A build that has ended frees its slot,
-    /// so that others come after it.
+    /// Returns whether a change can be written together with the collected ones. A build that ends
+    /// frees its slot (current or next), so builds that take a slot come after it.
     fn takes(&self, change: &RowChange) -> bool {
         let RowChange::Build { record, expected: Some(_), replanned: false } = change else { return false };
         let other =
@@ -303,7 +308,7 @@ fn change_inbox(connection: &mut Connection, record: &InboxRecord, by: Option<Ru
     })
 }
 
-/// A dead letter becomes something else.
+/// Changes a dead letter: it becomes new again, or ignored.
 fn change_letter(connection: &mut Connection, key: &MessageKey, change: LetterChange) -> Result<()> {
     let MessageKey { source, message_id } = key;
     let this = inbox::source.eq(source).and(inbox::message_id.eq(message_id));

@@ -1,4 +1,4 @@
-//! What is said otherwise in SQLite than in other databases.
+//! What differs in SQLite from other databases: transactions, lists as one value, the clock.
 
 use super::prepared::{AtMost, Update, at_most};
 use super::{Connection, Db, Failure, failed};
@@ -24,8 +24,8 @@ pub(super) fn moment(_: &mut Connection, now: Now) -> Result<Timestamp> {
     Ok(now)
 }
 
-/// One transaction that may write; taking the lock at its beginning keeps it from failing in the
-/// middle. No other one writes meanwhile, so that nothing else has to be locked.
+/// One transaction that may write; it takes the lock at its beginning, so that it cannot fail in
+/// the middle. No other transaction writes meanwhile, so nothing else has to be locked.
 pub(super) fn immediately<T>(
     connection: &mut Connection,
     work: impl FnOnce(&mut Connection) -> Result<T>,
@@ -161,7 +161,7 @@ pub(super) fn lock_leases(_: &mut Connection) -> Result<()> {
     Ok(())
 }
 
-/// Ends the runs whose leases were not renewed in time, but for this one.
+/// Ends all other runs whose leases were not renewed in time.
 pub(super) fn end_runs(connection: &mut Connection, now: Timestamp, but: RunId) -> Result<()> {
     let over = runs::table.filter(runs::expires_at.le(to_micros(now))).filter(runs::run.ne(but.0));
     diesel::delete(over).execute(connection).map(drop).map_err(failed)

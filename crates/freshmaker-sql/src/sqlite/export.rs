@@ -1,4 +1,4 @@
-//! Reads whole tables, for a move into another database.
+//! Reads whole tables, for a copy into another database.
 
 use super::{PLACE, SqliteStorage, failed, stand};
 use crate::versions::Tables;
@@ -8,7 +8,7 @@ use diesel::{QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
 use freshmaker::backend::{Error, Remedy, Result};
 use serde_json::Value;
 
-/// So many rows, or so many bytes, are read at once.
+/// The most rows, and the most bytes, that are read at once.
 const ROWS_MAX: usize = 1000;
 const BYTES_MAX: usize = 8 << 20;
 
@@ -34,7 +34,8 @@ impl SqliteStorage {
         Err(Error::new(Remedy::Rejected, place, text))
     }
 
-    /// Keeps all others from writing until `end_copy`; nothing else may be asked meanwhile.
+    /// Keeps all other connections from writing until `end_copy`; this storage must not be used
+    /// otherwise meanwhile.
     pub(crate) async fn begin_copy(&self) -> Result<()> {
         self.run(|session| session.connection.batch_execute("BEGIN IMMEDIATE").map_err(failed)).await
     }
@@ -69,5 +70,5 @@ fn read(connection: &mut SqliteConnection, table: &str, query: &str, after: Opti
     Ok(rows)
 }
 
-/// So much is shown of a row that cannot be read.
+/// How much of an unreadable row is shown.
 const SHOWN: usize = 200;

@@ -53,7 +53,7 @@ type Here = SqliteStorage;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/sqlite/migrations");
 
-/// So many values are asked for at once; SQLite takes 32,766.
+/// The most values in one question; SQLite takes 32,766.
 const CHUNK: usize = 30_000;
 
 /// One process publishes everything.
@@ -140,7 +140,7 @@ impl SqliteStorage {
         Ok(Self { session: Session::open(Some(&path))?, path: Some(path), clock: Arc::new(SystemClock) })
     }
 
-    /// A database that goes with the storage, and that nobody else sees.
+    /// Opens a database in memory, which ends with the storage and which no other process sees.
     ///
     /// # Errors
     /// [`Unavailable`](Remedy::Unavailable) if SQLite has no memory for it.
@@ -148,8 +148,8 @@ impl SqliteStorage {
         Ok(Self { session: Session::open(None)?, path: None, clock: Arc::new(SystemClock) })
     }
 
-    /// The same with another clock than that of the machine: leases end and moments are compared by
-    /// it.
+    /// Returns the same with another clock than that of the machine: leases end and moments are
+    /// compared by it.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -232,7 +232,7 @@ impl Storage for SqliteStorage {
     async fn lease(&self, held: Option<RunId>) -> Result<Lease> {
         let (path, now) = (self.path.clone(), self.now());
         self.run(move |session| {
-            // Whoever has the lock is the only process, so that leases of others are of processes
+            // The holder of the lock is the only process, so that leases of others are of processes
             // that are dead.
             let locks = path.filter(|_| session.lock.is_none());
             let alone = locks.is_some();
@@ -382,7 +382,7 @@ fn unavailable(place: impl fmt::Display, error: impl fmt::Display) -> Error {
 }
 
 /// What follows from an error of the database. Busy, full and broken disks are all to be tried
-/// again; a file that this user may not write stays so until somebody changes it.
+/// again; a file that this user may not write stays so until its permissions change.
 fn failed(error: DieselError) -> Error {
     let DieselError::DatabaseError(kind, information) = &error else {
         let remedy = match error {

@@ -1,4 +1,5 @@
-//! Where the database is: one real path, files for their owner only, one lock, and copies.
+//! The file of the database: its real path, its mode (for the owner only), its lock, and copies of
+//! it.
 
 use super::unavailable;
 use diesel::RunQueryDsl;
@@ -12,7 +13,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Which file it is, whatever its names are.
+/// Identifies a file, whatever its names are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -27,8 +28,8 @@ impl Identity {
         Ok(Self { device: data.dev(), number: data.ino() })
     }
 
-    /// Whether this file is still the one at its path: an open file stays open when its name is
-    /// taken away, and what is written to it then is lost with it.
+    /// Checks that this file is still the one at its path: a file that is removed stays open, and
+    /// everything that is then written to it is lost.
     ///
     /// # Errors
     /// `Unavailable` if it is not.
@@ -42,7 +43,7 @@ impl Identity {
     }
 }
 
-/// What is written into the lock.
+/// Returns the text that is written into the lock file.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.device, self.number)
@@ -66,7 +67,8 @@ fn not_there(path: &Path, error: &std::io::Error) -> Error {
 /// # Errors
 /// `Unavailable` if the file cannot be made or found, `NotFound` if it is not to be made;
 /// `Unsupported` if it has several hard links: each would have a lock of its own. `Conflict` if an
-/// engine has another file at this path open, which was moved away: SQLite would mix the two up.
+/// engine has opened another file at this path, which was moved away since: SQLite would mix the
+/// files beside both.
 pub(super) fn resolve(path: &Path, makes: bool) -> Result<PathBuf> {
     must_be_that_of_the_engine(path)?;
     let place = || path.display().to_string();

@@ -140,7 +140,7 @@ impl BuildSystem for Counted {
     }
 }
 
-/// So many images are built on one.
+/// The number of images that are built on one.
 const IMAGES: usize = 60;
 
 fn wide() -> ArtifactGraph {

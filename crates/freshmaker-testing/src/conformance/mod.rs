@@ -1,7 +1,8 @@
-//! The contracts as tests: run them against your own implementation.
+//! Contract suites: tests of the contract of each backend trait, to be run against your own
+//! implementation.
 //!
-//! Each suite is an async function that panics, with what it expected, where the contract is
-//! broken. It needs no particular executor.
+//! Each suite is an async function that panics, naming what it expected, if the implementation
+//! breaks the contract. It needs no particular executor.
 
 mod build_system;
 mod bus;

@@ -1,4 +1,4 @@
-//! Catalogs, build systems and verifiers of the simulated world, as one process sees them.
+//! The catalogs, build systems and verifiers of one process in the simulated world.
 
 use super::executor::{block_on, step};
 use super::trouble::Trouble;

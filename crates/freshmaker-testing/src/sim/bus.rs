@@ -1,4 +1,4 @@
-//! The message buses of the simulated world, and what comes by them.
+//! The message buses of the simulated world, and the messages that they deliver.
 
 use super::backends::Shared;
 use super::executor::step;

@@ -18,7 +18,7 @@ pub struct VirtualClock(Arc<Mutex<Timers>>);
 #[derive(Debug)]
 struct Timers {
     begin: Timestamp,
-    /// The moment by which everything waits, which nobody sets.
+    /// The moment by which everything waits, which is never set.
     now: Timestamp,
     /// By how much the date was set forward, and back.
     set: (Duration, Duration),
@@ -27,14 +27,14 @@ struct Timers {
 }
 
 impl VirtualClock {
-    /// A clock that shows this moment.
+    /// Makes a clock that shows this moment.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         let set = Default::default();
         Self(Arc::new(Mutex::new(Timers { begin: now, now, set, waiting: BTreeMap::new(), last: 0 })))
     }
 
-    /// The moment by which everything waits: the date, if nobody had set it.
+    /// Returns the moment by which everything waits: the date as if it had never been set.
     #[must_use]
     pub fn steady(&self) -> Timestamp {
         self.lock().now
@@ -136,7 +136,7 @@ impl Wake for Woken {
     }
 }
 
-/// A future that is polled step by step, by whoever decides whose turn it is.
+/// A future that is polled step by step, by the code that decides whose turn it is.
 pub(super) struct Task<T> {
     future: Pin<Box<dyn Future<Output = T>>>,
     woken: Arc<Woken>,

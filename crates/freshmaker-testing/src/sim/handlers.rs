@@ -1,5 +1,5 @@
-//! What is handled in the simulated world beside pushes: messages that become several, that cancel,
-//! that one handler cannot bear, and that nobody can read.
+//! Handlers of the simulated world for messages other than pushes: one that emits several events,
+//! one that cancels, one that panics; and messages that cannot be read.
 
 use super::backends::Shared;
 use super::trouble::Trouble;
@@ -37,7 +37,7 @@ impl Event for Noted {
     const KIND: &'static str = "noted";
 }
 
-/// Something that nobody can read: reading it panics.
+/// An event that cannot be read: its reader panics.
 #[derive(Debug, Serialize)]
 pub(super) struct Riddle;
 

@@ -1,13 +1,13 @@
-//! Real engines in a scripted world: one to three processes on one storage, one thread, virtual
-//! time, everything random from one seed.
+//! The simulation: one to three real engines on one storage in a scripted world, in one thread and
+//! in virtual time. Everything random comes from one seed.
 //!
-//! A process dies at any await and comes back, or is stopped until its lease is lost, and goes on;
-//! messages are lost, doubled and reordered, and say things that handlers emit from, cancel for or
-//! panic at; calls fail before or after they took effect; requests arrive late, after the process
-//! that sent them is dead; builds are slow, flaky or broken; events are cancelled; one thing goes
-//! wrong for hours, and may hold up nothing else ([`Trouble`]). Afterwards the oracle compares what
-//! is stored with the ledger of the world. A failing seed prints its number and its story, and
-//! replays.
+//! A process dies at any await and is started again, or is suspended until its lease is lost, and
+//! continues. Messages are lost, doubled and reordered; handlers emit, cancel and panic because of
+//! them. Calls fail before or after they took effect; requests arrive late, after the process that
+//! sent them is dead. Builds are slow, flaky or broken; events are cancelled. One thing fails for
+//! hours, and may delay nothing that does not depend on it ([`Trouble`]). At the end the oracle
+//! compares the stored rows with the ledger of what happened. A seed that fails prints its number
+//! and the sequence of events, and the same seed gives the same sequence again.
 //!
 //! ```
 //! let report = freshmaker_testing::sim::simulate(8).unwrap_or_else(|failed| panic!("{failed}"));

@@ -23,7 +23,7 @@ pub(super) fn check(shared: &Shared, rows: &dyn Storage) {
     }
 }
 
-/// Returns what a bus that lives has not been told, although everything has ended.
+/// Returns the changes that a working bus has not got, although everything has ended.
 pub(super) fn untold(shared: &Shared, rows: &dyn Storage) -> Vec<String> {
     match block_on(stored(rows, Vec::new())) {
         Ok(stored) => stored.notifications(shared, 0),
@@ -294,7 +294,7 @@ impl Stored {
         found
     }
 
-    /// What was cancelled stops soon, unless nobody was there to stop it.
+    /// A cancelled build stops soon, unless no engine was there to stop it.
     fn cancels(&self, shared: &Shared) -> Vec<String> {
         // What a run has left is free when its lease has ended.
         let soon = SETTLE + Duration::from_secs(180) + LEASE_TTL * 2 + shared.world().downtime;

@@ -1,5 +1,5 @@
-//! What comes from outside: pushes, a person with a client in a process of its own, clocks that are
-//! set. It lives as long as the simulation.
+//! What happens outside of the engines: pushes, a person with a client in a process of its own,
+//! clocks that are set. It runs as long as the simulation.
 
 use super::backends::Shared;
 use super::bus::Kind;
@@ -185,8 +185,8 @@ async fn hours_of_trouble(shared: &Shared, rows: &dyn Storage) {
     world.canceled |= refused || since(world.now(), begun) > Duration::from_secs(12 * 3600);
 }
 
-/// Waits until everything has ended but what the second bus waits for, and lets that come back two
-/// hours later. Until then the first bus has been told everything.
+/// Waits until everything has ended except the publications to the second bus, and lets that bus
+/// work again two hours later. By then the first bus has got everything.
 async fn hours_without_the_second_bus(shared: &Shared, client: &Client, rows: &dyn Storage) {
     let clock = shared.world().clock.clone();
     loop {

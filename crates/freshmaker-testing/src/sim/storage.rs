@@ -123,7 +123,7 @@ impl Storage for SimStorage {
                 later(world.now(), Duration::from_secs(seconds))
             };
             self.late.lock().unwrap_or_else(PoisonError::into_inner).push(Late { at, run, commit });
-            // The answer is lost: whoever waits for it gives up, or has died by then.
+            // The answer is lost: the process that waits for it gives up, or has died by then.
             return std::future::pending().await;
         }
         self.objects(&commit)?;
@@ -191,7 +191,7 @@ impl SimStorage {
         }
     }
 
-    /// Whether the next commit takes effect when nobody waits for it any more.
+    /// Whether the next commit takes effect after its caller has given up.
     fn is_late(&self) -> bool {
         let mut world = self.shared.world();
         let chance = world.weather.late_commit;

@@ -1,5 +1,5 @@
-//! What goes wrong for hours in a world, and must neither stop anything else nor be asked for
-//! without a pause.
+//! Failures that last for hours. Each must delay nothing that does not depend on it, and must not
+//! be retried without a pause.
 
 use super::backends::Shared;
 use super::bus::Kind;
@@ -21,7 +21,7 @@ pub enum Trouble {
     Row,
     /// The build system takes no request for the victim.
     Sending,
-    /// Nothing is told about what is asked together with the victim.
+    /// A question that includes the victim gets no answer.
     Status,
     /// The verifier does not come back from the victim.
     Verification,
@@ -64,7 +64,8 @@ impl Trouble {
 
     /// How often one process asks for one thing in the window. A pause that is doubled from 1 s
     /// lets it ask ten times within ten minutes: after 0, 1, 3, 7, … 255, 511 s. The pauses of a
-    /// bus grow to half a minute. A commit that meets changes, or is refused, is tried again sooner.
+    /// bus grow to half a minute. A commit that meets changes, or is refused, is tried again
+    /// sooner.
     fn asks_max(self) -> usize {
         match self {
             Self::Conflicts | Self::Refusals => 400,
@@ -84,7 +85,7 @@ pub(super) struct Asks {
     changes: Vec<Timestamp>,
 }
 
-/// So long is a question counted.
+/// How long a question is counted.
 const WINDOW: Duration = Duration::from_secs(600);
 
 impl World {

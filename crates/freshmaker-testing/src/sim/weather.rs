@@ -2,14 +2,15 @@
 
 use super::trouble::Trouble;
 
-/// How unkind the world is. Probabilities are per mille.
+/// How often the simulated world does what is difficult for the engine. Probabilities are per
+/// mille.
 #[derive(Clone, Debug)]
 pub struct Weather {
     /// Processes that work on one storage.
     pub processes: u32,
     /// A process dies before a step.
     pub crash: u32,
-    /// At most so many deaths.
+    /// The most deaths.
     pub crashes_max: u32,
     /// A process is stopped before a step, and goes on up to a minute later, when its lease may be
     /// lost.

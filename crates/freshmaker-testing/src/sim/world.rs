@@ -126,7 +126,7 @@ const PAUSE_HOLDS: Duration = Duration::from_secs(300);
 /// A request that was let in takes effect within this time.
 pub(super) const SETTLE: Duration = Duration::from_secs(30);
 
-/// A repository that goes within this time is given more when somebody asks for it.
+/// A repository that expires within this time is renewed when it is asked for.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
 
 /// A person has decided about what a lost host leaves within this time.
@@ -420,7 +420,7 @@ impl World {
         self.say(|| format!("the host of process {process} is gone for good"));
     }
 
-    /// Whether the task was on the host that is gone: nobody can be told how it ended.
+    /// Whether the task was on the host that is gone: its end cannot be asked for any more.
     pub(super) fn was_lost(&self, task: &Task) -> bool {
         self.lost_host.is_some_and(|host| self.is_here(host, task.session.as_ref()))
     }

@@ -1,4 +1,4 @@
-//! Messages that could not be understood or handled.
+//! Dead letters: messages that could not be read or handled.
 
 use super::builds::Why;
 use super::paging::{Cursor, Limit, paging, part};

@@ -1,4 +1,5 @@
-//! What failed and was not built well since, by cause, and to do over what failed for one cause.
+//! Artifacts that failed and were not built well since, by cause; and the retry of those with one
+//! cause.
 
 use super::events::{Part, retried};
 use super::messages::Accepted;
@@ -18,7 +19,7 @@ use freshmaker::rebuild::{BuildId, EventId, EventRecord};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// So many events are done over at once. The next request goes on with older ones.
+/// The most events that one request retries. The next request goes on with older ones.
 pub(crate) const EVENTS_MAX: usize = 20;
 
 /// Which failures.

@@ -76,7 +76,7 @@ impl From<&Sent> for Accepted {
 }
 
 impl Web {
-    /// The path of a message that was sent through a client, below the router.
+    /// Returns the path of a message that was sent through a client, below the router.
     #[must_use]
     pub fn message_path(id: &str) -> String {
         format!("/api/3/messages/{}/{}", Client::LOCAL, encoded(id))
@@ -110,8 +110,8 @@ impl Web {
 }
 
 impl Caller {
-    /// The identity of the message that a request with an `Idempotency-Key` sends; `None` without
-    /// that header. Keys of different callers are different.
+    /// Returns the identity of the message that a request with an `Idempotency-Key` sends; `None`
+    /// without that header. Keys of different callers are different.
     ///
     /// # Errors
     /// 400 if the header has not 1 to 255 printable characters, or is there twice.

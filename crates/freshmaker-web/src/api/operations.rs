@@ -1,4 +1,4 @@
-//! How the service is: overview, what is stuck, health.
+//! The state of the service: overview, what is stuck, health.
 
 use super::paging::answer;
 use super::views::{Listing, StuckView};

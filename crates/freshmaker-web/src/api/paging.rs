@@ -1,4 +1,4 @@
-//! Lists by parts: opaque cursors, and the header `Link`.
+//! Pages of lists: opaque cursors, and the header `Link`.
 
 use super::views::{Listing, UnreadableView};
 use crate::problem::{self, Problem, ProblemCode};
@@ -10,7 +10,7 @@ use freshmaker::backend::{Page, Paging};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 
-/// Rows in a part, if nobody asks for another number.
+/// Rows of a page, if the request does not ask for another number.
 const LIMIT_DEFAULT: u32 = 50;
 
 /// No part is longer.

@@ -127,7 +127,7 @@ async fn must_be_known(web: &Web, system: &str) -> Result<(), Problem> {
     Err(Problem::new(ProblemCode::NotFound, format!("no build system is called {system:?}; there are {known}")))
 }
 
-/// An error shows so many characters of an unknown name.
+/// How many characters of an unknown name an error shows.
 const NAME_MAX: usize = 100;
 
 /// Submits nothing more to a build system, until it is resumed. What it has already goes on.

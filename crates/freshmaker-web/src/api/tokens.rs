@@ -114,8 +114,8 @@ pub(crate) struct AuditQuery {
 }
 
 impl AuditQuery {
-    /// So many rows are read at once, and looked at for one answer. If fewer than were asked for
-    /// are among them, the next part goes on behind them.
+    /// The most rows that are read at once, and searched for one answer. If fewer than were asked
+    /// for are among them, the next part goes on behind them.
     const READ: u32 = LIMIT_MAX + 1;
     const LOOKED_MAX: u32 = 10 * Self::READ;
 

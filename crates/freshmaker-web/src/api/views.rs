@@ -1,4 +1,4 @@
-//! Rows as the API shows them.
+//! The JSON forms of rows in the API.
 //!
 //! *Invariant:* a form is a promise: fields are added, and none changes its meaning.
 

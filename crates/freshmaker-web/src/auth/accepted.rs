@@ -1,10 +1,11 @@
-//! Secrets that were accepted lately, by their hashes.
+//! Hashes of secrets that were accepted within the last hour.
 //!
 //! After too many refused logins from one address, further logins from it are refused for a while.
 //! Many callers may have one address: behind a router, or behind a proxy whose requests do not say
-//! where they come from. Without this, one who sends wrong tokens would lock out all the others.
+//! where they come from. Without these hashes, one caller with wrong tokens would lock out all
+//! others.
 //!
-//! *Invariant:* this lets nobody in. Every secret is verified at every request.
+//! *Invariant:* a known hash lets no caller in. Every secret is verified at every request.
 
 use super::{bearer, session_of};
 use axum::http::HeaderMap;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// So many secrets are known at once; then the one goes that was used longest ago.
+/// The most secrets that are known at once; beyond, the one that was used longest ago is forgotten.
 const SECRETS_MAX: usize = 10_000;
 
 /// How long a secret that is not used is known.

@@ -41,7 +41,7 @@ use axum::http::{HeaderMap, header as names};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Somebody or something that was recognized.
+/// A person or program that was recognized.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Principal {
@@ -58,10 +58,10 @@ impl Principal {
     /// The longest name of a principal or a group, in bytes.
     pub(crate) const NAME_MAX: usize = 256;
 
-    /// Somebody whom a proxy or an issuer has told us of, with the roles of the configuration.
+    /// A person named by a proxy or an issuer, with the roles of the configuration.
     ///
     /// # Errors
-    /// If the name is none.
+    /// If the text cannot be a name.
     pub(crate) fn told(name: &str, groups: BTreeSet<String>, config: &Config) -> Result<Self, Problem> {
         let is_name = !name.is_empty() && name.len() <= Self::NAME_MAX && !name.chars().any(char::is_control);
         if !is_name || name.starts_with(Self::TOKEN) || name == Self::LOCAL {
@@ -77,7 +77,7 @@ impl Principal {
 
     const LOCAL: &'static str = "local";
 
-    /// Whoever uses this machine, for a service without a login.
+    /// Any user of this machine, for a service without a login.
     fn local() -> Self {
         let roles = Role::ALL.iter().copied().collect();
         Self { name: Self::LOCAL.to_owned(), groups: BTreeSet::new(), roles }
@@ -97,7 +97,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The name for histories and the audit log; `anonymous` if it is not known.
+    /// Returns the name for histories and the audit log; `anonymous` if it is not known.
     #[must_use]
     pub fn name(&self) -> &str {
         self.principal.as_ref().map_or("anonymous", |principal| &principal.name)

@@ -53,7 +53,7 @@ struct Known {
     gone: Option<Duration>,
 }
 
-/// Who tells the keys.
+/// The issuer, which is asked for the keys.
 #[async_trait]
 trait Issuer: fmt::Debug + Send + Sync + 'static {
     async fn keys(&self) -> Result<JwkSet>;
@@ -89,7 +89,7 @@ impl Verifier {
 
     async fn key(&self, kid: &str) -> Result<Jwk, Problem> {
         if let Some(key) = self.known(kid) {
-            // Somebody else is asking already, or nobody has to.
+            // Another request is asking already, or the keys need not be asked for.
             if let Ok(asked) = self.asked.try_lock()
                 && asked.is_none_or(|asked| self.clock.elapsed().saturating_sub(asked) >= REFRESH)
             {

@@ -54,7 +54,7 @@ fn leeway() -> u32 {
 }
 
 impl OidcConfig {
-    /// An issuer whose tokens must be for this audience.
+    /// Makes the configuration of an issuer, whose tokens must be for this audience.
     pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Self {
         Self {
             issuer: issuer.into(),

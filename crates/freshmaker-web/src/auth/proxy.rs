@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 /// A proxy that authenticates people and tells who they are in headers.
 ///
-/// The headers are believed only if the connection comes from one of its addresses. The proxy must
+/// The headers are used only if the connection comes from one of its addresses. The proxy must
 /// remove headers of these names that a client sends; a request that has one of them twice is
 /// refused.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -52,11 +52,12 @@ fn some_header_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     header_name(deserializer).map(Some)
 }
 
-/// Nobody is in more groups, as far as this service knows.
+/// The most groups of a person; a login with more is refused.
 pub(super) const GROUPS_MAX: usize = 1000;
 
 impl ProxyConfig {
-    /// A proxy that connects from these addresses, and tells the user in this header.
+    /// Makes the configuration of a proxy that connects from these addresses, and names the user in
+    /// this header.
     ///
     /// ```
     /// use freshmaker_web::axum::http::HeaderName;

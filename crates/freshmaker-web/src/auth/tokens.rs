@@ -74,7 +74,7 @@ impl NewToken {
     /// No token is valid for longer.
     pub const LIFETIME_MAX: Duration = Duration::from_secs(366 * 86_400);
 
-    /// A token with a name and roles that ends after this time.
+    /// Makes a token with a name and roles that ends after this time.
     pub fn new(name: impl Into<String>, roles: impl IntoIterator<Item = Role>, lifetime: Duration) -> Self {
         Self { name: name.into(), roles: roles.into_iter().collect(), lifetime }
     }
@@ -139,7 +139,7 @@ impl Tokens {
     /// How every token begins, so that scanners for secrets find one in the wrong place.
     const PREFIX: &'static str = "fmt_";
 
-    /// The tokens that are in the storage of this client.
+    /// Returns the tokens that are in the storage of this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self::kept(Store::new(client), Arc::new(SystemClock))

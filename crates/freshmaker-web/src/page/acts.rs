@@ -1,8 +1,7 @@
-//! What the forms of the pages do: each is the handler of the API that does it, and then a page to
-//! look at.
+//! What the forms of the pages do: each calls the handler of the API, and then shows a page.
 //!
-//! A form that is sent twice does what it does once: an event is cancelled, confirmed or retried
-//! once, a plan is applied once, and a form about an older version is refused.
+//! A form that is sent twice has its effect once: an event is cancelled, confirmed or retried once,
+//! a plan is applied once, and a form about an older version is refused.
 
 use super::form::Form;
 use super::links;

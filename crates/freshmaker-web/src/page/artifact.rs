@@ -1,4 +1,5 @@
-//! `/artifacts/{id}`: why it is rebuilt or not, what it is made of, and what becomes of it.
+//! `/artifacts/{id}`: why the artifact is rebuilt or not, its parents, its children, and its
+//! builds.
 
 use super::answer;
 use super::frame::{Frame, Place};
@@ -18,17 +19,17 @@ use freshmaker::{ArtifactId, Plan};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// So many builds are listed; `/builds?artifact=` has all.
+/// The most builds that are listed; `/builds?artifact=` has all.
 const BUILDS_MAX: u32 = 20;
 
-/// The plans of so many of the latest events are asked about the artifact. Only if none of them has
-/// to do with it, older ones are.
+/// How many of the latest events are asked for their plans about the artifact. Only if none of them
+/// has to do with it, older ones are.
 const EVENTS_MAX: u32 = 6;
 
-/// So many relatives are listed.
+/// The most parents or children that are listed.
 const RELATIVES_MAX: usize = 50;
 
-/// A sentence has so many characters; longer names are cut within it.
+/// The most characters of a sentence; longer names are cut within it.
 const ANSWER_MAX: usize = 2000;
 
 #[derive(Template)]
@@ -172,7 +173,7 @@ async fn explained(visit: &Visit, plan: &Plan, id: &ArtifactId, event: EventReco
     let chip = match (&explanation, &build) {
         (Explanation::Changed, _) => Chip::new("done", "CHANGED"),
         (Explanation::Rebuilt { .. }, Some(build)) => states::build(&build.state),
-        // Somebody has to confirm the plan, or its builds are not kept any more.
+        // A person has to confirm the plan, or its builds are not kept any more.
         (Explanation::Rebuilt { .. }, None) => Chip::new("ask", "IN THE PLAN"),
         (Explanation::Excluded { .. }, _) => Chip::new("ask", "NOT REBUILT"),
         _ => UNAFFECTED,

@@ -17,7 +17,7 @@ pub(crate) struct Segment {
 /// What went wrong comes first, what is to come last.
 const ORDER: [Mark; 6] = [Mark::Failed, Mark::Done, Mark::Unchanged, Mark::Canceled, Mark::Running, Mark::Waiting];
 
-/// The bar of so many builds.
+/// Makes the bar of this many builds.
 pub(crate) fn bar(counts: &(impl Iterator<Item = (Mark, u64)> + Clone)) -> Vec<Segment> {
     let all: u64 = counts.clone().map(|(_, count)| count).sum();
     let (mut before, mut bar) = (0, Vec::new());

@@ -16,10 +16,10 @@ use freshmaker::rebuild::{
     WaitingFor,
 };
 
-/// So many builds that are needed, or that wait, are listed.
+/// The most builds that are listed of those that are needed, and of those that wait.
 const NEIGHBOURS_MAX: usize = 50;
 
-/// A history shows so many rows, the latest.
+/// How many rows a history shows, the latest ones.
 const HISTORY_MAX: usize = 50;
 
 #[derive(Template)]

@@ -1,4 +1,4 @@
-//! `/builds`: the list of builds, by what it can be narrowed to.
+//! `/builds`: the list of builds, with its filters.
 
 use super::answer;
 use super::frame::{Frame, Place};

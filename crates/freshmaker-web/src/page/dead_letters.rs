@@ -1,4 +1,4 @@
-//! `/dead-letters`: messages that could not be understood or handled.
+//! `/dead-letters`: messages that could not be read or handled.
 
 use super::answer;
 use super::frame::{Frame, Place};

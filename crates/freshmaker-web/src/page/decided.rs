@@ -1,4 +1,4 @@
-//! What somebody has decided before: by whom, when, and which event came of it.
+//! Earlier decisions of people about an event: by whom, when, and the event that followed.
 
 use super::visit::Visit;
 use crate::problem::Problem;
@@ -22,7 +22,7 @@ pub(crate) struct Decided {
 }
 
 impl Decided {
-    /// The decision whose message has this identity, if somebody has made it.
+    /// The decision whose message has this identity, if it was made.
     pub(crate) async fn of(visit: &Visit, message: &str) -> Result<Option<Self>, Problem> {
         let web = &visit.web;
         if !web.is_sent(message).await? {
@@ -39,8 +39,8 @@ impl Decided {
     }
 }
 
-/// Who confirmed the plan of an event, if somebody has. The message names who asked for the event,
-/// so the name is from the audit log; it is not there for what another program confirmed.
+/// Who confirmed the plan of an event, if it was confirmed. The message names who asked for the
+/// event, so the name is from the audit log; it is not there for what another program confirmed.
 pub(crate) async fn confirmation(visit: &Visit, event: EventId) -> Result<Option<Decided>, Problem> {
     let Some(decided) = Decided::of(visit, &Client::confirmation(event)).await? else { return Ok(None) };
     let by = visit.web.who_did("confirm", &format!("event {event}, ")).await?;

@@ -26,16 +26,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A sentence names so many artifacts.
+/// The most artifacts that a sentence names.
 const NAMES_MAX: usize = 3;
 
-/// So many builds of a critical path are shown.
+/// The most builds of a critical path that are shown.
 const PATH_MAX: usize = 8;
 
-/// Of each group so many builds are shown.
+/// The most builds of each group that are shown.
 const FIRST: u32 = 3;
 
-/// A history shows so many rows, the latest.
+/// How many rows a history shows, the latest ones.
 const HISTORY_MAX: usize = 50;
 
 #[derive(Template)]

@@ -1,4 +1,4 @@
-//! `/events`: the list of events, by what it can be narrowed to.
+//! `/events`: the list of events, with its filters.
 
 use super::answer;
 use super::decided::confirmed;

@@ -15,10 +15,10 @@ use freshmaker::client::{FailureGroup, RetryPart};
 use freshmaker::rebuild::{EventRecord, EventState};
 use freshmaker::time::Timestamp;
 
-/// So many events that failed by themselves are listed.
+/// The most events without builds that failed, as listed.
 const FAILED_MAX: usize = 20;
 
-/// So many of the newest events that failed are looked at.
+/// How many of the newest failed events are read.
 const LOOKED_AT: u32 = 100;
 
 #[derive(Template)]
@@ -45,8 +45,8 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     answer(&visit, &page)
 }
 
-/// Events that failed because their handlers did, or their plans could not be made, and that nobody
-/// has retried: the newest first.
+/// Events that failed because their handlers did, or their plans could not be made, and that no
+/// person has retried: the newest first.
 pub(super) async fn failed_events(
     visit: &Visit,
     since: Option<Timestamp>,

@@ -1,5 +1,4 @@
-//! What is around the contents of every page: its head, the way to other places, and what it is as
-//! JSON.
+//! The parts around the contents of every page: its head, the navigation, and the link to its JSON.
 
 use super::links;
 use super::text;
@@ -79,7 +78,7 @@ pub(crate) struct Frame {
     has_login: bool,
 }
 
-/// The frame of a page that only tells of a problem.
+/// The frame of a page that only shows a problem.
 #[derive(Clone, Debug)]
 pub(crate) struct BareFrame<'a> {
     pub(crate) title: &'a str,

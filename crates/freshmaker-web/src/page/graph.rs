@@ -22,14 +22,14 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The states of so many builds are read for a picture.
+/// The most builds whose states are read for a picture.
 const BUILDS_MAX: usize = 20_000;
 
 /// How far a neighbourhood reaches, if nothing else is asked for, and at most.
 const DEPTH: usize = 2;
 const DEPTH_MAX: usize = 20;
 
-/// So many pictures are kept, each of at most some 400 KB.
+/// The most pictures that are kept, each of at most about 400 KB.
 const PICTURES_MAX: usize = 32;
 
 /// The pictures that were drawn last, the latest at the end, by a digest of all that is in them. To

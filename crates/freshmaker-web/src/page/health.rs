@@ -13,10 +13,10 @@ use freshmaker::backend::{Overview, Violation};
 use freshmaker::client::{Stuck, StuckSubject};
 use std::time::Duration;
 
-/// What has not moved for so long is listed, if nothing else is asked for.
+/// After this time without a change something is listed, if the request names no other time.
 const STUCK: Duration = Duration::from_secs(3600);
 
-/// So many rows are shown.
+/// The most rows that are shown.
 const ROWS_MAX: usize = 100;
 
 #[derive(Template)]
@@ -27,7 +27,7 @@ struct HealthPage {
     overview: Option<Overview>,
     stuck: Vec<Row>,
     stuck_hidden: usize,
-    /// Not there if nobody has asked for the check, which reads all rows.
+    /// Missing if the check, which reads all rows, was not requested.
     violations: Option<Vec<Violation>>,
     streams: usize,
     version: &'static str,

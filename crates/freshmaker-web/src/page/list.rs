@@ -1,15 +1,15 @@
-//! What is around the rows of a list: what it can be narrowed to, with the number of rows of each
-//! choice, a form for the rest, and the ways to its other parts.
+//! The parts around the rows of a list: its filters, with the number of rows of each choice, a form
+//! for the other filters, and links to its other pages.
 //!
-//! All numbers of a list come from one question, which has all filters of the list but those that
-//! the facets set: the rows of a choice are those that the list has with it.
+//! All numbers of a list come from one query, with all filters of the list except those that the
+//! facets set: the number of a choice is that of the rows that the list has with this choice.
 
 use super::visit::Visit;
 use crate::api::paging::Cursor;
 use freshmaker::backend::Page;
 use std::collections::BTreeMap;
 
-/// A facet shows so many choices, the largest first.
+/// The most choices of a facet, the largest first.
 const CHOICES_MAX: usize = 12;
 
 /// What a list is narrowed by.

@@ -13,10 +13,10 @@ use axum::response::Response;
 use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::rebuild::{EventRecord, InboxRecord, InboxState};
 
-/// So much of a body is shown, in characters.
+/// How much of a body is shown, in characters.
 const BODY_MAX: usize = 20_000;
 
-/// So many events of a message are listed: one for each handler.
+/// The most events of a message that are listed; there is one for each handler.
 const EVENTS_MAX: u32 = 50;
 
 #[derive(Template)]

@@ -3,6 +3,9 @@
 //! *Invariant:* a page decides nothing. What a form does is the handler of the API that does it.
 //! *Invariant:* nothing is on a page that is not in its address: filters, tabs and selections are
 //! parameters.
+//!
+//! A new page is a file here with a template in `templates/`, and a line in `routes` below; what a
+//! form does is in `acts`.
 
 mod acts;
 mod artifact;

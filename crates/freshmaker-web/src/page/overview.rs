@@ -23,10 +23,10 @@ use std::time::Duration;
 /// What failed or asked longer ago is not news.
 const NEWS: Duration = Duration::from_secs(24 * 3600);
 
-/// So many rows of each sort of alarm are shown.
+/// The most rows of each sort of alarm that are shown.
 const ALARMS_MAX: usize = 5;
 
-/// So many events are shown.
+/// The most events that are shown.
 const EVENTS_MAX: u32 = 15;
 
 #[derive(Template)]
@@ -56,7 +56,7 @@ impl Running {
     }
 }
 
-/// Something that needs somebody.
+/// Something that needs a person.
 struct Alarm {
     class: &'static str,
     text: String,
@@ -164,7 +164,7 @@ async fn alarms(visit: &Visit, overview: &Overview) -> Result<Vec<Alarm>, Proble
     Ok(alarms)
 }
 
-/// Events whose plans nobody has confirmed yet.
+/// Events whose plans are not confirmed yet.
 async fn asking(visit: &Visit) -> Result<Vec<EventRecord>, Problem> {
     let web = &visit.web;
     let filter = EventFilter {
@@ -175,7 +175,7 @@ async fn asking(visit: &Visit) -> Result<Vec<EventRecord>, Problem> {
     };
     let mut asking = web.ask(web.client().events(filter, Paging::first(ALARMS_MAX as u32))).await?.items;
     for place in (0..asking.len()).rev() {
-        // The message with which somebody confirmed it.
+        // The message with which it was confirmed.
         if web.is_sent(&Client::confirmation(asking[place].id)).await? {
             asking.remove(place);
         }

@@ -1,4 +1,4 @@
-//! What the plans of past events say: they are read back, newest first, within bounds.
+//! Searches the plans of past events, newest first, within bounds.
 
 use super::visit::Visit;
 use crate::problem::Problem;
@@ -9,13 +9,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many events are looked at.
+/// The most events whose plans are searched.
 const EVENTS_MAX: usize = 300;
 
-/// So many events are read at once.
+/// The most events that are read at once.
 const PART: u32 = 50;
 
-/// For so long plans are read.
+/// How long plans are read for one request.
 const TIME_MAX: Duration = Duration::from_secs(2);
 
 /// How far was looked back.

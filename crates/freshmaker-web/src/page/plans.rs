@@ -1,5 +1,5 @@
-//! `/plans/new` and `/plans/{hash}`: what would be done, how that differs from now, and to do
-//! exactly that.
+//! `/plans/new` and `/plans/{hash}`: previews a plan, shows how it differs from a plan made now,
+//! and applies exactly it.
 
 use super::answer;
 use super::decided::Decided;
@@ -27,10 +27,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// So many builds of a plan are listed; the whole plan is behind the link to its JSON.
+/// The most builds of a plan that are listed; the whole plan is behind the link to its JSON.
 const BUILDS_MAX: usize = 200;
 
-/// So many lines of a difference are shown.
+/// The most lines of a difference that are shown.
 const LINES_MAX: usize = 300;
 
 #[derive(Template)]
@@ -39,7 +39,7 @@ struct NewPage {
     frame: Frame,
     what: &'static str,
     subject: String,
-    /// What handlers would do, if somebody has asked.
+    /// What handlers would do, if a preview was requested.
     answers: Option<Vec<Answer>>,
 }
 
@@ -143,7 +143,7 @@ struct PlanPage {
     hidden: usize,
     waves: usize,
     codes: Vec<super::event::Code>,
-    /// How the plan would be now, if somebody has asked.
+    /// How the plan would be now, if that was requested.
     difference: Option<Difference>,
     may_apply: bool,
     applied: Option<Decided>,

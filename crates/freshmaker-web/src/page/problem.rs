@@ -1,4 +1,4 @@
-//! What a person is told when a page cannot be shown or a form could not be carried out.
+//! The page that a person gets when a page cannot be shown or a form could not be carried out.
 
 use super::frame::BareFrame;
 use super::html;
@@ -74,7 +74,7 @@ impl Reader {
         })
     }
 
-    /// Tells of a problem instead of what was asked for.
+    /// Shows a problem instead of the requested page.
     pub(crate) fn tell(self, response: &mut Response, problem: &Problem, request_id: &str) {
         let is_unknown = problem.code == ProblemCode::Unauthenticated;
         let (title, help) = self.words(problem);

@@ -13,7 +13,7 @@ use freshmaker::backend::{BuildCount, BuildFilter, Paging};
 use freshmaker::rebuild::{BuildRecord, BuildState};
 use freshmaker::time::Timestamp;
 
-/// So many builds that could start are shown; others are in `/builds`.
+/// The most builds that could start and are shown; the others are in `/builds`.
 const READY_MAX: u32 = 200;
 const SHOWN_MAX: usize = 20;
 

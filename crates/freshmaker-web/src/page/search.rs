@@ -1,4 +1,4 @@
-//! `/search`: from a name or a number to the one page that it means.
+//! `/search`: leads from a name or a number to the page that it means.
 
 use super::answer;
 use super::frame::{Frame, Place};
@@ -16,10 +16,10 @@ use freshmaker::rebuild::{BuildId, BuildRecord, EventId, EventRecord, ExternalId
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-/// So many hits of each sort are listed.
+/// The most hits of each sort that are listed.
 const HITS_MAX: u32 = 20;
 
-/// So many artifacts whose names contain the text are listed.
+/// The most artifacts that are listed because their names contain the text.
 const NAMES_MAX: usize = 50;
 
 #[derive(Template)]

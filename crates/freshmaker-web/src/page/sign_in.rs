@@ -39,11 +39,11 @@ pub(crate) struct SignIn {
     to: String,
 }
 
-/// Where somebody wanted to be who was not let in.
+/// The page that a person asked for before the sign-in.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted(pub(super) String);
 
-/// Begins a session, and goes on to where somebody wanted to be.
+/// Begins a session, and leads to the page that was asked for.
 pub(crate) async fn sign_in(visit: Visit, Form(SignIn { token, to }): Form<SignIn>) -> Result<Response, Problem> {
     let Visit { web, caller, headers, path, .. } = &visit;
     if !web.config().authentication.tokens {

@@ -1,4 +1,4 @@
-//! States as a word with a shape, whose colour only repeats it.
+//! Shows states as a word with a shape; the colour has no information of its own.
 
 use askama::filters::HtmlSafe;
 use freshmaker::plan::Mark;

@@ -1,8 +1,8 @@
 //! Texts as HTML: escaped, isolated, cut.
 //!
-//! *Invariant:* every text that is stored goes through [`Name`], [`Sentence`] or the escaping of
-//! the templates. A text of another direction stays within its own element, and none is longer than
-//! its room.
+//! *Invariant:* every text that is stored is escaped by [`Name`], [`Sentence`] or the templates. A
+//! text of another writing direction stays within its own element, and no text is longer than its
+//! bound.
 
 use askama::filters::HtmlSafe;
 use freshmaker::time::Timestamp;

@@ -23,7 +23,7 @@ pub(crate) struct Visit {
     pub(crate) root: String,
     /// The path below the root, without a slash at its beginning.
     pub(crate) path: String,
-    /// What was asked for, without empty values and without what is told.
+    /// The query, without empty values and without the result of a form.
     pub(crate) query: Vec<(String, String)>,
     /// What a form has just done, by its code.
     pub(crate) told: Option<String>,
@@ -68,7 +68,7 @@ pub(super) fn root_of(path: &str, original: &str) -> String {
 }
 
 impl Visit {
-    /// Whether the caller may do this; what nobody may do has no button.
+    /// Whether the caller may do this; otherwise the page has no button for it.
     pub(crate) fn may(&self, allowed: Allowed) -> bool {
         allowed.check(&self.web.config().access, self.caller.principal.as_ref()).is_ok()
     }
@@ -96,7 +96,7 @@ impl Visit {
         pairs_with(self.query.iter(), name, value)
     }
 
-    /// The query as it was sent, without what is told.
+    /// The query as it was sent, without the result of a form.
     pub(crate) fn query_text(&self) -> String {
         pairs_with(self.query.iter(), "", "")
     }

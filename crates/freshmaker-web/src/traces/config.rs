@@ -1,4 +1,4 @@
-//! Where spans are sent: in a program, and in its configuration file.
+//! The configuration of the export of spans: as a struct, and as a section of a configuration file.
 
 use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker_net::{HttpConfig, Secret};
@@ -37,7 +37,7 @@ pub struct TraceConfig {
 }
 
 impl TraceConfig {
-    /// A configuration for the collector at this URL.
+    /// Makes a configuration for the collector at this URL.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         let mut http = HttpConfig::new(url);
@@ -101,7 +101,8 @@ pub struct TraceSettings {
 }
 
 impl TraceSettings {
-    /// The files that are named, for programs whose paths are relative to the configuration.
+    /// Returns the files that are named, for programs whose paths are relative to the
+    /// configuration.
     pub fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         [&mut self.headers_file, &mut self.ca].into_iter().flatten()
     }

@@ -1,8 +1,8 @@
 //! Traces of events, by the conventions of OpenTelemetry for CI/CD.
 //!
-//! A span is written when an event or a build has ended, from its stored rows. So no span is open
-//! while a process may die, it does not matter which process ran the engine, and its identity
-//! follows from the number of its row: a span that is sent twice is the same span.
+//! A span is written when an event or a build has ended, from its stored rows. So no open span can
+//! be lost with a process, and it does not matter which process ran the engine. The identity of a
+//! span follows from the number of its row: a span that is sent twice is the same span.
 //!
 //! *Invariant:* the position is stored after the collector has taken everything up to it. If the
 //! process dies in between, the same spans are sent once more.
@@ -28,7 +28,7 @@ use std::time::Duration;
 /// The kind of the document with the position.
 const KIND: &str = "traces";
 
-/// So many changes are looked at for one request to the collector.
+/// The most changes that are read for one request to the collector.
 const CHANGES: usize = 200;
 
 /// How often is looked for what has ended.
@@ -104,7 +104,7 @@ struct Position {
 struct Held(Position, Document);
 
 impl TraceExporter {
-    /// An exporter of what this client's storage has. Nothing is sent yet.
+    /// Returns an exporter of what this client's storage has. Nothing is sent yet.
     ///
     /// # Errors
     /// [`Unsupported`](Remedy::Unsupported) if no request can be sent to the URL, a certificate

@@ -7,7 +7,7 @@ use freshmaker_net::{Call, Reply};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// So much of an answer is quoted.
+/// How much of an answer is quoted.
 const QUOTED: usize = 200;
 
 const PLACE: &str = "opentelemetry: POST /v1/traces";

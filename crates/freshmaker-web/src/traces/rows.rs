@@ -11,7 +11,7 @@ use freshmaker::time::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// So many of the newest events are looked through if changes are missing.
+/// How many of the newest events are searched if changes are missing.
 const SEARCHED: usize = 10_000;
 
 /// Events and builds that have ended.

@@ -25,7 +25,7 @@ use crate::world::{SLOTS, World, pass};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// So many rounds are one run: then nothing is disturbed any more, and all is compared.
+/// The rounds of one part: after these nothing is disturbed any more, and everything is compared.
 const ROUNDS: u64 = 6;
 
 /// Longer than a lease holds, of 10 seconds.

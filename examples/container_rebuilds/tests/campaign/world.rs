@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use test_support::broker::Node;
 use test_support::postgres::Cluster;
 
-/// So many replicas run.
+/// The number of replicas.
 const REPLICAS: usize = 3;
 
-/// So many tasks may be live at the hub, over all replicas.
+/// The most tasks that may be live at the hub, over all replicas.
 pub(crate) const SLOTS: usize = 12;
 
-/// So many groups of images: a base, two on it, and one on both.
+/// The number of groups of images: a base, two on it, and one on both.
 const GROUPS: usize = 12;
 
 pub(crate) struct World {

@@ -1,4 +1,4 @@
-//! Programs that a build runs, and what they are told.
+//! Programs that a build runs, and the environment that they get.
 
 use super::recipe::Recipe;
 use super::{Failure, Result, TEMPORARY, say};

@@ -41,7 +41,7 @@ impl<'a> Job<'a> {
         Self { system, request, file: site.config.state.join("elsewhere").join(name) }
     }
 
-    /// Has the image built; returns the digest, if the job tells it. If this process is told to
+    /// Has the image built; returns the digest, if the job reports it. If this process is asked to
     /// stop, the job is cancelled.
     pub(super) async fn run(&self) -> Result<Option<Digest>> {
         let mut stop = signal(SignalKind::terminate()).map_err(Failure::temporary)?;

@@ -32,7 +32,7 @@ pub(crate) const DIRECTORY: &str = "IMAGE_SERVICE_DIR";
 
 /// The exit status of a failure that may not happen again (`EX_TEMPFAIL`).
 const TEMPORARY: u8 = 75;
-/// How many causes a program is told, and how many images of each: a variable has a bound.
+/// How many causes a program gets, and how many images of each: a variable has a bound.
 const CAUSES_MAX: usize = 20;
 /// The longest tag that registries allow.
 const TAG_MAX: usize = 128;
@@ -337,7 +337,8 @@ impl Step {
     /// Moves the tag.
     async fn publish(&self, record: &Record) -> Result<()> {
         self.allowed().await?;
-        // Before the tag moves: a handler that is told of the move then knows who has made it.
+        // Before the tag moves: a handler that gets the event of the move then knows who has made
+        // it.
         self.records.publish(&self.request.artifact, record).await?;
         let tag = self.image.tag().unwrap_or("latest");
         self.registries.tag(&at(&self.image, &record.digest)?, tag).await?;
@@ -354,7 +355,7 @@ impl Step {
         };
         if let Err(error) = poll::remember(self.records.client(), &self.image, told).await {
             // The poller finds it out by itself.
-            say(format_args!("the poller is not told: {error}"));
+            say(format_args!("the poller does not know of the move: {error}"));
         }
         say(format_args!("published {} as {}", record.digest, self.image.familiar()));
         Ok(())

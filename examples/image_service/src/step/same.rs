@@ -1,5 +1,5 @@
-//! Whether what was built is as good as what the tag names, by a comparison that somebody has asked
-//! for because it shows less than all: one that ignores times, or one of the packages alone.
+//! Whether a new image is equal to the one that the tag names, by the comparison that `build.same`
+//! chooses: of all files without their times, or of the packages alone.
 
 use super::contents::Contents;
 use super::{Step, say};

@@ -1,4 +1,4 @@
-//! Names of images that files of `docker buildx bake` give, where that is certain.
+//! Names of images from files of `docker buildx bake`, where they are certain.
 
 use super::built::{Built, Given, Wrong, built, directory_of, read};
 use hcl_edit::Span;

@@ -1,4 +1,4 @@
-//! Names of images that files beside Containerfiles give them, where that is certain.
+//! Names of images from other files beside Containerfiles (Compose, bake), where they are certain.
 
 use super::walk::{normal, not_a_file};
 use super::{bake, compose};

@@ -1,4 +1,4 @@
-//! Names of images that Compose files give, where that is certain.
+//! Names of images from Compose files, where they are certain.
 
 use super::built::{Built, Given, Wrong, built, directory_of, read};
 use super::yaml::{Entry, Yaml};

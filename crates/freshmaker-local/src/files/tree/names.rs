@@ -1,4 +1,4 @@
-//! Which names are those of Containerfiles.
+//! Which file names are those of Containerfiles.
 
 use super::passed::Why;
 use crate::files::containerfile::{Problem, Recipe};

@@ -44,7 +44,7 @@ impl FakeRepository {
         Self { fields: object.as_object().cloned().unwrap_or_default() }
     }
 
-    /// Makes it unpublished.
+    /// Makes the repository unpublished: `published` is `false`.
     pub fn unpublished(self) -> Self {
         self.with_field("published", json!(false))
     }
@@ -241,7 +241,7 @@ impl FakeLightblue {
         self.server.url()
     }
 
-    /// Adds a repository.
+    /// Adds a repository, which later questions of the entity `containerRepository` find.
     pub fn add_repository(&self, repository: FakeRepository) {
         add(&mut lock(&self.service).repositories, repository.fields);
     }

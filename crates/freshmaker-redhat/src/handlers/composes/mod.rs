@@ -31,11 +31,11 @@ use std::sync::Arc;
 ///
 /// * Other composes that an image was built with (tags, builds, modules, configurations) are used
 ///   as they are: their numbers are a parameter of the build.
-/// * An image fails, with the reason, if one of its composes cannot be told, if it is a Flatpak
-///   with a compose of modules, or if no tag has all builds of the advisory. What is built on it
-///   fails with it, and other images go on.
-/// * An unpublished image of which nobody knows where its packages come from is built without the
-///   compose of its builds, and the reason why it is rebuilt says so.
+/// * An image fails, with the reason, if nothing can be said about one of its composes, if it is a
+///   Flatpak with a compose of modules, or if no tag has all builds of the advisory. What is built
+///   on it fails with it, and other images go on.
+/// * An unpublished image whose packages come from unknown builds is built without the compose of
+///   its builds, and the reason why it is rebuilt says so.
 ///
 /// Requests: one for each compose that images were built with, and those of
 /// [`PackageOrigins::ingredients`] if there are unpublished images.
@@ -134,9 +134,9 @@ impl ImageComposes {
         for build in builds {
             let found = match tagged.remove(build) {
                 Some(Ok(found)) => found,
-                Some(Err(text)) => return Ok(Err(format!("the packages of {name} cannot be told: {build}: {text}"))),
+                Some(Err(text)) => return Ok(Err(format!("the packages of {name} are not known: {build}: {text}"))),
                 None => {
-                    return Ok(Err(format!("the packages of {name} cannot be told: nothing is known about {build}")));
+                    return Ok(Err(format!("the packages of {name} are not known: nothing is known about {build}")));
                 }
             };
             let Some(tag) = found.tag else {

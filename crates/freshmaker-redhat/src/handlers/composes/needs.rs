@@ -1,4 +1,4 @@
-//! Which composes an image needs, as a decision about plain facts.
+//! Which composes an image needs, decided from plain facts without asking a service.
 
 use crate::contracts::{ComposeSource, KnownCompose};
 use crate::image::SelectedImage;

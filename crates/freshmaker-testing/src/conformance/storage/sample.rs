@@ -12,7 +12,7 @@ use freshmaker::time::{Timestamp, from_micros};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// So many seconds after some moment.
+/// A number of seconds after a fixed moment.
 pub(super) fn at(seconds: i64) -> Timestamp {
     from_micros(1_764_000_000_000_000 + seconds * 1_000_000)
 }
