@@ -1,6 +1,7 @@
-use super::Violation;
+use super::{Error, Remedy, Result, Violation};
 use crate::artifact::{ArtifactId, ArtifactKind};
 use crate::rebuild::{BuildId, BuildState, EventId, EventState, ExternalId};
+use crate::store::PLACE;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -195,6 +196,19 @@ pub struct Page<T> {
     /// Rows of this page that cannot be read, and why; they are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Violation>,
+}
+
+impl<T> Page<T> {
+    /// Checks that nothing was left out.
+    ///
+    /// # Errors
+    /// [`Corrupt`](Remedy::Corrupt), with the first row that cannot be read.
+    pub fn must_be_readable(&self) -> Result<()> {
+        match self.unreadable.first() {
+            Some(row) => Err(Error::new(Remedy::Corrupt, PLACE, &*row.text)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// How many events there are of a kind, in a state, for a reason.

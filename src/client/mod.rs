@@ -254,6 +254,7 @@ impl Client {
     pub async fn event(&self, id: EventId) -> Result<EventRecord> {
         let filter = EventFilter { ids: vec![id], ..EventFilter::default() };
         let page = self.reads().await?.events(filter, Paging::first(1)).await?;
+        page.must_be_readable()?;
         page.items
             .into_iter()
             .next()

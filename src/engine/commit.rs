@@ -40,7 +40,7 @@ pub(super) enum Stored {
 
 /// The pause after the second conflict in a row, and the longest one. The first conflict is decided
 /// again at once; from the third one on the pause doubles: 0, 5, 10, 20, 40 milliseconds and so on,
-/// up to 1 second. Each pause is multiplied by a random factor between 0.5 and 1, so that two
+/// up to 10 seconds. Each pause is multiplied by a random factor between 0.5 and 1, so that two
 /// processes with the same conflict do not meet again.
 const CONFLICT_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(10));
 

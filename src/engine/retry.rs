@@ -58,14 +58,18 @@ impl Retry {
             return Ok(None);
         };
         let filter = EventFilter { ids: vec![id], ..EventFilter::default() };
-        let found = reads.events(filter, Paging::first(1)).await?.items.pop();
-        let of = found.ok_or(NoRetry::Gone(id))?;
+        let mut found = reads.events(filter, Paging::first(1)).await?;
+        found.must_be_readable()?;
+        let of = found.items.pop().ok_or(NoRetry::Gone(id))?;
         let failed_only = header(Message::PART).is_some_and(|part| part == Client::FAILED_PART);
         let by = header(Message::REQUESTER).cloned();
         let (mut failed, mut made) = (BTreeSet::new(), BTreeMap::new());
         let filter = BuildFilter { events: vec![id], ..BuildFilter::default() };
         let builds = |paging| reads.builds(filter.clone(), paging);
-        for build in Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, builds).await?.items {
+        let builds = Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, builds).await?;
+        // One that cannot be read may be the one that failed.
+        builds.must_be_readable()?;
+        for build in builds.items {
             let artifact = build.key.artifact;
             if build.state.is_success() {
                 // The latest comes first.

@@ -3,8 +3,8 @@
 use super::{rebuild, secs};
 use async_trait::async_trait;
 use freshmaker::backend::{
-    BuildFilter, BuildRequest, BuildSystem, Capabilities, Catalog, Clock, ComposeRequest, Composer, Documents, Error,
-    Found, Paging, Remedy, Result, Storage, StorageReads, StorageUpkeep,
+    BuildFilter, BuildRequest, BuildSystem, Capabilities, Clock, ComposeRequest, Composer, Error, Found, Paging,
+    Remedy, Result,
 };
 use freshmaker::memory::{MemoryBuildSystem, MemoryComposer};
 use freshmaker::rebuild::{ExternalId, Observed, Output};

@@ -3,8 +3,7 @@
 use super::{NoNul, Twist, Twisted, rebuild, secs};
 use async_trait::async_trait;
 use freshmaker::backend::{
-    BuildRequest, BuildSystem, Capabilities, Clock, Composer, Documents, Error, Found, Remedy, Result, Scope, Storage,
-    StorageReads,
+    BuildRequest, BuildSystem, Capabilities, Clock, Error, Found, Remedy, Result, Scope, Storage,
 };
 use freshmaker::client::Client;
 use freshmaker::memory::MemoryBuildSystem;

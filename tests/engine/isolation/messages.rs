@@ -2,7 +2,7 @@
 
 use super::{NoNul, Twist, Twisted, rebuild, secs};
 use async_trait::async_trait;
-use freshmaker::backend::{Catalog, CatalogAnswer, Clock, Error, Paging, Remedy, Result, Scope, Storage, StorageReads};
+use freshmaker::backend::{Catalog, CatalogAnswer, Clock, Error, Paging, Remedy, Result, Scope, Storage};
 use freshmaker::client::Client;
 use freshmaker::memory::MemoryCatalog;
 use freshmaker::policy::Policy;

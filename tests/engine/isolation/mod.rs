@@ -7,7 +7,7 @@ mod subscription;
 
 use async_trait::async_trait;
 use freshmaker::backend::{
-    Catalog, Claim, Composer, Documents, Error, Lease, Remedy, Result, Scope, Storage, StorageReads, StorageUpkeep,
+    Claim, Documents, Error, Lease, Remedy, Result, Scope, Storage, StorageReads, StorageUpkeep,
 };
 use freshmaker::rebuild::{Commit, InboxRecord, Neighbourhood, RunId};
 use freshmaker::{Context, Decision, HandlerResult};

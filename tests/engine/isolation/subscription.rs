@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use freshmaker::backend::{BuildCount, CausedCount, Due, DueLimits, EventCount, Links, Overview, Page, Violation};
 use freshmaker::backend::{
-    BuildFilter, Claim, Composer, Documents, EventFilter, Lease, Notifications, Outbox, Paging, Result, Scope, Storage,
+    BuildFilter, Claim, Documents, EventFilter, Lease, Notifications, Outbox, Paging, Result, Scope, Storage,
     StorageReads, StorageUpkeep,
 };
 use freshmaker::client::Client;

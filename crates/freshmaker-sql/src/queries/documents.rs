@@ -148,12 +148,13 @@ pub(super) fn remove(connection: &mut Connection, kind: &str, id: &str, now: Now
 impl Documents for Here {
     async fn get(&self, kind: &str, id: &str) -> Result<Option<Document>> {
         let (kind, id, now) = (kind.to_owned(), id.to_owned(), self.now());
-        self.read(move |connection| get(connection, &kind, &id, now)).await
+        self.urgent(move |connection| get(connection, &kind, &id, now)).await
     }
 
     async fn list(&self, kind: &str, before: Option<i64>, limit: u32) -> Result<Vec<Document>> {
         let (kind, now) = (kind.to_owned(), self.now());
-        self.read(move |connection| list(connection, &kind, before, limit, now)).await
+        // An engine asks what is paused before it starts anything.
+        self.urgent(move |connection| list(connection, &kind, before, limit, now)).await
     }
 
     async fn put(&self, document: NewDocument) -> Result<Document> {

@@ -13,6 +13,7 @@ mod place;
 mod plans;
 mod pooler;
 mod racing;
+mod refusing;
 mod replicas;
 mod tls;
 
