@@ -18,8 +18,8 @@
 //!   unknown outcome again and again: it is divided, and each half is decided alone. So an input
 //!   that cannot be stored delays its group by a few transactions, and does not affect the outcome
 //!   of the others.
-//! * An input that is alone still fails: it is tried again with growing pauses, and no longer counts
-//!   as a group under way.
+//! * An input that is alone still fails: it is tried again with growing pauses, and no longer
+//!   counts as a group under way.
 //! * The start of a build conflicts for seconds: its reporter gets the error, and starts others
 //!   first.
 //! * The outcome of the commit is not known: load again and look. An input that is stale then has

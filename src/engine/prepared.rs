@@ -9,8 +9,8 @@
 //!   prepared anew by a build of its own, or by a newer one that exists already, and the build
 //!   waits for it.
 //! * A composer or the storage does not answer: `Input::Postponed` is stored, and the check is
-//!   repeated after a tenth of the age of the build, but not sooner than after `ASKED_AGAIN` and not
-//!   later than after `Limits::backoff_max`, without a limit.
+//!   repeated after a tenth of the age of the build, but not sooner than after `ASKED_AGAIN` and
+//!   not later than after `Limits::backoff_max`, without a limit.
 //! * The process dies: nothing was submitted; the next run asks again. Reserved ids that were not
 //!   used are gaps.
 

@@ -518,10 +518,7 @@ async fn look_up(
         Ok(_) => stop(core, system, &id, others).await,
         Err(NotApplied::Unreadable(_)) => return vec![(id, Outcome::Failed)],
         // Why there is no answer cannot be stored, which says nothing about the attempt.
-        Err(NotApplied::Refused(error)) if !is_answer => {
-            tracing::error!(attempt.id = %id, %error, "how far a lookup is cannot be stored");
-            return vec![(id, Outcome::Failed)];
-        }
+        Err(NotApplied::Refused(_)) if !is_answer => return vec![(id, Outcome::Failed)],
         Err(NotApplied::Refused(error)) => {
             tracing::error!(attempt.id = %id, %error, "what a lookup found cannot be stored");
             let failure = Failure::new(FailureClass::Permanent, error.to_string());

@@ -70,9 +70,6 @@ pub enum IllegalInput {
     },
 }
 
-/// The reason code of a build that was cancelled too late: its output counts.
-const CANCELED_AFTER_END: &str = "canceled_after_end";
-
 impl Rebuild {
     /// Applies an input: the only way in which builds, attempts and events change state after they
     /// were planned.
@@ -241,8 +238,8 @@ impl Rebuild {
         // Only the latest output counts: an older one with the same inputs is no longer what people
         // use.
         let latest = earlier.find(|other| other.id != build.id && other.key == build.key && other.output.is_some())?;
-        // A result that nobody has looked at is there, but does not count.
-        if !latest.state.is_success() && latest.reason.code != CANCELED_AFTER_END {
+        // The result of a build that was cancelled counts only if nobody was to verify it.
+        if !latest.state.is_success() && latest.reason.code != "canceled_after_end" {
             return None;
         }
         (latest.inputs.as_ref() == Some(inputs)).then_some((latest.id, latest.output.clone()?))
@@ -387,7 +384,7 @@ impl Rebuild {
             self.end(id, BuildState::Canceled, Reason::new("canceled", text));
         } else if build.cancel_at.is_some() {
             let text = "it was cancelled, but had ended before that took effect; its output is kept";
-            self.end(id, BuildState::Canceled, Reason::new(CANCELED_AFTER_END, text));
+            self.end(id, BuildState::Canceled, Reason::new("canceled_after_end", text));
         } else if verify {
             self.set_build(
                 id,

@@ -115,8 +115,8 @@ impl Rebuild {
     }
 
     /// Makes the child wait until this repository has been prepared again, after a pause. `why`
-    /// completes the sentence "what build N prepared …" in reasons. A child that has ended is left alone. If the
-    /// renewal itself waits for the child, the child fails.
+    /// completes the sentence "what build N prepared …" in reasons. A child that has ended is left
+    /// alone. If the renewal itself waits for the child, the child fails.
     pub(super) fn wait_for_renewal(
         &mut self,
         repository: BuildId,

@@ -92,9 +92,9 @@ pub fn has_come(not_before: Option<Timestamp>, now: Timestamp, pause_max: Durati
     not_before.is_none_or(|not_before| not_before <= now || not_before > later(now, pause_max))
 }
 
-/// Returns since when a message is to be handled: since it was stored, or since the end of the pause
-/// after which it is handled again. The one that is due for the longest time is claimed first, so
-/// that messages which are given back again and again keep no others waiting.
+/// Returns since when a message is to be handled: since it was stored, or since the end of the
+/// pause after which it is handled again. The one that is due for the longest time is claimed
+/// first, so that messages which are given back again and again keep no others waiting.
 #[must_use]
 pub fn due_since(message: &InboxRecord) -> Timestamp {
     message.not_before.unwrap_or(message.received_at)
