@@ -231,11 +231,11 @@ struct BuildRow {
 macro_rules! of_builds {
     ($rest:literal) => {
         concat!(
-            "SELECT id, version, state, reason_code, reason_text, system, artifact, target, mode, slot, kind, because, ",
+            "SELECT builds.id, version, state, reason_code, reason_text, system, artifact, target, mode, slot, kind, builds.because, ",
             "pending, priority, attempts, tries, estimate, output, not_before, cancel_at, created_at, done_at FROM ",
             "builds ",
             $rest,
-            " ORDER BY id DESC LIMIT 51"
+            " ORDER BY builds.id DESC LIMIT 51"
         )
     };
 }
@@ -325,7 +325,7 @@ const LISTS: [(&str, Option<&str>); 4] = [
     ("/api/3/events", None),
     ("/api/3/builds", Some(of_builds!(""))),
     ("/api/3/builds?state=FAILED", Some(of_builds!("WHERE state = 8"))),
-    ("/api/3/builds?event=5000", Some(of_builds!("JOIN build_causes ON build = id WHERE event = 5000"))),
+    ("/api/3/builds?event=5000", Some(of_builds!("JOIN build_causes ON build = builds.id WHERE event = 5000"))),
 ];
 
 /// A route that answers one query.
