@@ -1,8 +1,8 @@
 //! A long history, for benches: [`EVENTS`] events with [`BUILDS`] builds, of which the event
 //! [`LARGE`] has 100, the ten behind it one each, and all others ten.
 //!
-//! The first build of each event is the parent of its others. One of eleven has failed. Each has one
-//! attempt.
+//! The first build of each event is the parent of its others. One of eleven has failed. Each has
+//! one attempt.
 
 use freshmaker::artifact::{ArtifactKind, Parameters, Source};
 use freshmaker::backend::{Result, Storage};
@@ -68,7 +68,8 @@ fn event(id: i64, builds: &[BuildRecord]) -> EventRecord {
 fn build(id: i64, event: i64, place: i64) -> BuildRecord {
     let at = later(Timestamp::UNIX_EPOCH, Duration::from_secs(1_700_000_000 + event as u64));
     let artifact = format!("service-{place}-container-1.2-{event}");
-    let parent = if place == 0 { "base-container-8.9-7".to_owned() } else { format!("service-0-container-1.2-{event}") };
+    let parent =
+        if place == 0 { "base-container-8.9-7".to_owned() } else { format!("service-0-container-1.2-{event}") };
     let failed = id % 11 == 0;
     let parents = json!([{ "id": parent, "kinds": ["parent_image"] }]);
     let output = format!("{artifact}.1700000000");

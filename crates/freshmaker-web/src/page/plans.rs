@@ -180,8 +180,8 @@ pub(crate) async fn difference(visit: Visit, Hash(hash): Hash) -> Result<Respons
     show(&visit, hash, Some(Difference { is_same, lines, hidden })).await
 }
 
-/// How long a plan takes at least, with as many slots as the build systems have. Artifacts that name
-/// no system are built by the one that is configured, if there is one alone.
+/// How long a plan takes at least, with as many slots as the build systems have. Artifacts that
+/// name no system are built by the one that is configured, if there is one alone.
 fn at_least(plan: &Plan, limits: &BTreeMap<String, u32>) -> Duration {
     let only = limits.values().next().copied().filter(|_| limits.len() == 1);
     let slots = |system: Option<&str>| system.map_or(only, |system| limits.get(system).copied());
