@@ -581,7 +581,9 @@ impl Rebuild {
                 let text = format!("{who}; everything it started has ended");
                 (EventState::Canceled, Reason::new("canceled", text))
             }
+            (None, 1, 0) => (EventState::Complete, Reason::new("complete", "its only build ended well")),
             (None, _, 0) => (EventState::Complete, Reason::new("complete", format!("all {done} builds ended well"))),
+            (None, 0, 1) => (EventState::Complete, Reason::new("all_failed", "its only build is in failed state")),
             (None, 0, failed) => {
                 (EventState::Complete, Reason::new("all_failed", format!("all {failed} builds are in failed state")))
             }

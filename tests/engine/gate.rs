@@ -89,7 +89,12 @@ async fn only_what_asks_can_be_confirmed() {
     let (event, plan) = asking(&world, &engine).await;
     for (event, plan, remedy, text) in [
         (EventId(999), &plan, Remedy::NotFound, "there is no event 999"),
-        (complete.id, &complete.plan.unwrap(), Remedy::Rejected, "does not ask for anything: all 1 builds ended well"),
+        (
+            complete.id,
+            &complete.plan.unwrap(),
+            Remedy::Rejected,
+            "does not ask for anything: its only build ended well",
+        ),
         (event, &Digest::of(b"another"), Remedy::Rejected, "asks about another plan: the plan has 2 builds"),
     ] {
         let error = client.confirm(event, plan).await.unwrap_err();

@@ -30,6 +30,7 @@
 
 #[cfg(feature = "postgres")]
 mod moving;
+mod parameters;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod progress;

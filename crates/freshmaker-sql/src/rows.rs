@@ -3,6 +3,7 @@
 
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, notifications, transitions};
 use super::text::StoredText;
+use crate::parameters;
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use freshmaker::Reason;
 use freshmaker::backend::{Error, Remedy, Result};
@@ -371,7 +372,7 @@ impl BuildRow {
             slot: place.coded("slot", self.slot, slot_of)?,
             kind: place.coded("kind", self.kind, freshmaker::artifact::ArtifactKind::from_number)?,
             source: self.source.map(|text| place.json("source", &text)).transpose()?,
-            parameters: place.json("parameters", &self.parameters)?,
+            parameters: place.json::<parameters::Stored>("parameters", &self.parameters)?.0,
             parents: place.json("parents", &self.parents)?,
             demands: place.json("demands", &self.demands)?,
             because: place.coded("because", self.because, RebuildReason::from_number)?,
@@ -423,8 +424,9 @@ impl AttemptRow {
 
     pub(crate) fn record(self) -> Result<AttemptRecord> {
         let place = Place { table: "attempts", id: &self.id };
+        let id = self.id.as_str().map_err(|error| place.corrupt("id", error))?;
         Ok(AttemptRecord {
-            id: AttemptId::new(place.text("id", self.id.clone())?),
+            id: AttemptId::new(id),
             version: place.small("version", self.version)?,
             state: place.coded("state", self.state, AttemptState::from_number)?,
             build: BuildId(self.build),
@@ -457,7 +459,7 @@ impl DependencyRow {
     }
 
     pub(crate) fn record(self) -> Result<Dependency> {
-        let id = format!("({}, {})", self.parent, self.child);
+        let id = Pair(self.parent, self.child);
         let kind = Place { table: "build_deps", id: &id }.coded("kind", self.kind, |number| match number {
             0 => Some(DependencyKind::Needs),
             1 => Some(DependencyKind::After),
@@ -478,7 +480,7 @@ impl CauseRow {
     }
 
     pub(crate) fn record(self) -> Result<Cause> {
-        let id = format!("({}, {})", self.build, self.event);
+        let id = Pair(self.build, self.event);
         let because = Place { table: "build_causes", id: &id }.json("because", &self.because)?;
         Ok(Cause { build: BuildId(self.build), event: EventId(self.event), because, live: self.live })
     }
@@ -535,6 +537,15 @@ impl NotificationRow {
         let (version, body) = (place.small("version", self.version)?, place.json("body", &self.body)?);
         let topic = place.text("topic", self.topic)?;
         Ok(Notification { version, body, of: place.row(&self.aggregate, &self.id)?, topic })
+    }
+}
+
+/// The identity of a row that has two numbers.
+struct Pair(i64, i64);
+
+impl fmt::Display for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}, {})", self.0, self.1)
     }
 }
 

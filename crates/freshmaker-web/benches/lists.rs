@@ -1,135 +1,62 @@
 //! How long lists of 50 rows take over 10,000 events and 100,000 builds in SQLite, beside a bare
-//! handler that runs one query written by hand for the same rows and serialises them: `cargo bench
-//! -p freshmaker-web --bench lists`. Requests come one after the other, without sockets. The ratio
-//! is one of processor times, which other programs on the machine disturb less than a clock.
+//! handler that runs one query written by hand for the same rows and answers with the same bytes:
+//! `cargo bench -p freshmaker-web --bench lists`. Requests come one after the other, without
+//! sockets. The ratio is one of processor times, which other programs on the machine disturb less
+//! than a clock.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, SmallInt, Text};
-use freshmaker::artifact::{ArtifactKind, Parameters};
-use freshmaker::backend::Storage;
 use freshmaker::client::Client;
-use freshmaker::event::Envelope;
-use freshmaker::rebuild::{
-    BuildId, BuildKey, BuildMode, BuildRecord, BuildSlot, BuildState, Cause, Commit, EventId, EventRecord, EventState,
-    RowChange,
-};
-use freshmaker::time::{Timestamp, later};
-use freshmaker::{Reason, RebuildReason};
+use freshmaker::time::from_micros;
 use freshmaker_sql::SqliteStorage;
-use freshmaker_web::axum::body::Body;
-use freshmaker_web::axum::extract::ConnectInfo;
-use freshmaker_web::axum::http::Request;
 use freshmaker_web::axum::routing::get;
 use freshmaker_web::axum::{Json, Router};
 use freshmaker_web::{Config, Quota};
-use http_body_util::BodyExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::error::Error;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use test_support::cost::Cost;
-use tower::ServiceExt;
+use std::time::Instant;
+use test_support::history;
+use test_support::web::compare;
 
-const EVENTS: i64 = 10_000;
-const BUILDS_OF_EVENT: i64 = 10;
 const REQUESTS: u32 = 2_000;
 
 /// A list must be at least so fast, as a part of the bare handler.
 const GOAL: f64 = 0.5;
 
+/// Rows of a list, if nobody asks for another number.
+const LIMIT: usize = 50;
+
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-fn event(id: i64) -> EventRecord {
-    let at = later(Timestamp::UNIX_EPOCH, Duration::from_secs(1_700_000_000 + id as u64));
-    EventRecord {
-        id: EventId(id),
-        version: 3,
-        state: EventState::Complete,
-        source: "bus".into(),
-        message_id: format!("message-{id}"),
-        handler: "rebuild_dependents".into(),
-        generation: 1,
-        retry_of: None,
-        envelope: Envelope {
-            kind: "image.pushed".into(),
-            search_key: format!("registry.example.org/base-{}:1", id % 50),
-            manual: false,
-            requester: (id % 7 == 0).then(|| format!("user-{}", id % 20)),
-            severity: Default::default(),
-            payload: serde_json::json!({ "image": format!("registry.example.org/base-{}:1", id % 50) }),
-        },
-        mode: BuildMode::Real,
-        reason: Reason::new("built", "all builds are done"),
-        plan: None,
-        builds_open: 0,
-        builds_done: BUILDS_OF_EVENT as u32,
-        builds_failed: 0,
-        cancel_at: None,
-        created_at: at,
-        done_at: Some(at),
+#[derive(Serialize)]
+struct Listing<T> {
+    items: Vec<T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+impl<T> Listing<T> {
+    /// The page of one row more than it has.
+    fn of<R>(mut rows: Vec<R>, id: impl Fn(&R) -> i64, shown: impl Fn(R) -> T) -> Self {
+        let more = rows.len() > LIMIT;
+        rows.truncate(LIMIT);
+        let next = rows.last().filter(|_| more).map(|row| URL_SAFE_NO_PAD.encode(format!("1:{}", id(row))));
+        Self { items: rows.into_iter().map(shown).collect(), next }
     }
 }
 
-fn build(id: i64, of: &EventRecord) -> BuildRecord {
-    let artifact = format!("registry.example.org/team-{}/service-{}:1.2", id % 7, id % 997);
-    BuildRecord {
-        id: BuildId(id),
-        version: 6,
-        state: if id % 11 == 0 { BuildState::Failed } else { BuildState::Done },
-        key: BuildKey {
-            system: "builder".into(),
-            artifact: artifact.as_str().into(),
-            target: String::new(),
-            mode: BuildMode::Real,
-        },
-        slot: BuildSlot::Current,
-        kind: ArtifactKind::Image,
-        source: None,
-        parameters: Parameters::default(),
-        parents: Vec::new(),
-        demands: Default::default(),
-        because: RebuildReason::Dependency,
-        asked: false,
-        inputs: None,
-        pending: 0,
-        priority: 0,
-        estimate: Some(Duration::from_secs(600)),
-        attempts: 1,
-        tries: 1,
-        resubmits: 0,
-        no_cache: false,
-        release: Some("1".into()),
-        not_before: None,
-        reason: Reason::new("built", format!("built as {artifact}")),
-        output: None,
-        cancel_at: None,
-        created_at: of.created_at,
-        done_at: of.done_at,
-    }
+#[derive(Serialize)]
+struct Reason {
+    code: String,
+    text: String,
 }
 
-async fn fill(storage: &SqliteStorage) -> Result<()> {
-    storage.upkeep().migrate().await?;
-    let mut changes = Vec::new();
-    for number in 1..=EVENTS {
-        let event = event(number);
-        for place in 0..BUILDS_OF_EVENT {
-            let record = Box::new(build((number - 1) * BUILDS_OF_EVENT + place + 1, &event));
-            let cause = Cause { build: record.id, event: event.id, because: Vec::new(), live: true };
-            changes.push(RowChange::Build { record, expected: None, replanned: true });
-            changes.push(RowChange::Cause(cause));
-        }
-        changes.push(RowChange::Event { record: Box::new(event), expected: None });
-        if number % 100 == 0 {
-            storage.commit(Commit::unfenced(std::mem::take(&mut changes))).await?;
-        }
-    }
-    Ok(())
-}
-
-#[derive(QueryableByName, Serialize)]
+#[derive(QueryableByName)]
 struct EventRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
@@ -171,6 +98,8 @@ struct EventRow {
     builds_done: i64,
     #[diesel(sql_type = BigInt)]
     builds_failed: i64,
+    #[diesel(sql_type = BigInt)]
+    canceled: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
     cancel_at: Option<i64>,
     #[diesel(sql_type = BigInt)]
@@ -179,7 +108,78 @@ struct EventRow {
     done_at: Option<i64>,
 }
 
-#[derive(QueryableByName, Serialize)]
+const EVENTS: &str = "SELECT id, version, state, reason_code, reason_text, kind, search_key, manual, requester, \
+    severity, source, message_id, handler, generation, retry_of, mode, plan, builds_open, builds_done, builds_failed, \
+    (SELECT count(*) FROM build_causes JOIN builds ON builds.id = build WHERE event = events.id AND live AND \
+    builds.state = 10) AS canceled, cancel_at, created_at, done_at FROM events ORDER BY id DESC LIMIT 51";
+
+#[derive(Serialize)]
+struct Counts {
+    open: i64,
+    done: i64,
+    failed: i64,
+    canceled: i64,
+}
+
+#[derive(Serialize)]
+struct ShownEvent {
+    id: i64,
+    version: i64,
+    state: &'static str,
+    reason: Reason,
+    kind: String,
+    search_key: String,
+    manual: bool,
+    requester: Option<String>,
+    severity: &'static str,
+    source: String,
+    message_id: String,
+    handler: String,
+    generation: i64,
+    retry_of: Option<i64>,
+    mode: &'static str,
+    plan: Option<String>,
+    builds: Counts,
+    cancel_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    done_at: Option<DateTime<Utc>>,
+}
+
+const MODES: [&str; 3] = ["real", "scratch", "dry_run"];
+
+impl From<EventRow> for ShownEvent {
+    fn from(row: EventRow) -> Self {
+        Self {
+            id: row.id,
+            version: row.version,
+            state: ["INITIALIZED", "BUILDING", "COMPLETE", "FAILED", "SKIPPED", "CANCELED"][row.state as usize],
+            reason: Reason { code: row.reason_code, text: row.reason_text },
+            kind: row.kind,
+            search_key: row.search_key,
+            manual: row.manual,
+            requester: row.requester,
+            severity: ["low", "moderate", "important", "critical"][row.severity as usize],
+            source: row.source,
+            message_id: row.message_id,
+            handler: row.handler,
+            generation: row.generation,
+            retry_of: row.retry_of,
+            mode: MODES[row.mode as usize],
+            plan: row.plan,
+            builds: Counts {
+                open: row.builds_open,
+                done: row.builds_done,
+                failed: row.builds_failed - row.canceled,
+                canceled: row.canceled,
+            },
+            cancel_at: row.cancel_at.map(from_micros),
+            created_at: from_micros(row.created_at),
+            done_at: row.done_at.map(from_micros),
+        }
+    }
+}
+
+#[derive(QueryableByName)]
 struct BuildRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
@@ -227,44 +227,134 @@ struct BuildRow {
     done_at: Option<i64>,
 }
 
-type Shared = Arc<Mutex<SqliteConnection>>;
+/// The columns that the answer has.
+macro_rules! of_builds {
+    ($rest:literal) => {
+        concat!(
+            "SELECT builds.id, version, state, reason_code, reason_text, system, artifact, target, mode, slot, kind, builds.because, ",
+            "pending, priority, attempts, tries, estimate, output, not_before, cancel_at, created_at, done_at FROM ",
+            "builds ",
+            $rest,
+            " ORDER BY builds.id DESC LIMIT 51"
+        )
+    };
+}
+
+#[derive(Deserialize, Serialize)]
+struct Output {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contents: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ShownBuild {
+    id: i64,
+    version: i64,
+    state: &'static str,
+    detail: &'static str,
+    reason: Reason,
+    system: String,
+    artifact: String,
+    target: String,
+    mode: &'static str,
+    slot: &'static str,
+    kind: &'static str,
+    rebuild_reason: &'static str,
+    pending: i64,
+    priority: i64,
+    attempts: i64,
+    tries: i64,
+    estimate_s: Option<i64>,
+    output: Option<Output>,
+    not_before: Option<DateTime<Utc>>,
+    cancel_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    done_at: Option<DateTime<Utc>>,
+}
+
+/// The states of builds, for everybody and in detail.
+const STATES: [(&str, &str); 11] = [
+    ("PLANNED", "BLOCKED"),
+    ("PLANNED", "READY"),
+    ("BUILD", "SUBMITTING"),
+    ("BUILD", "BUILDING"),
+    ("BUILD", "VERIFYING"),
+    ("BUILD", "CANCELING"),
+    ("DONE", "DONE"),
+    ("DONE", "REUSED"),
+    ("FAILED", "FAILED"),
+    ("FAILED", "DEP_FAILED"),
+    ("CANCELED", "CANCELED"),
+];
+
+impl From<BuildRow> for ShownBuild {
+    fn from(row: BuildRow) -> Self {
+        let (state, detail) = STATES[row.state as usize];
+        Self {
+            id: row.id,
+            version: row.version,
+            state,
+            detail,
+            reason: Reason { code: row.reason_code, text: row.reason_text },
+            system: row.system,
+            artifact: row.artifact,
+            target: row.target,
+            mode: MODES[row.mode as usize],
+            slot: ["current", "successor"][row.slot as usize],
+            kind: ["rpm", "image", "module", "image_repository", "repository"][row.kind as usize],
+            rebuild_reason: ["unknown", "directly_affected", "dependency"][row.because as usize],
+            pending: row.pending,
+            priority: row.priority,
+            attempts: row.attempts,
+            tries: row.tries,
+            estimate_s: row.estimate.map(|micros| micros / 1_000_000),
+            output: row.output.map(|text| serde_json::from_str(&text).expect("what is stored is JSON")),
+            not_before: row.not_before.map(from_micros),
+            cancel_at: row.cancel_at.map(from_micros),
+            created_at: from_micros(row.created_at),
+            done_at: row.done_at.map(from_micros),
+        }
+    }
+}
+
+/// The lists, and the bare handler of each.
+const LISTS: [(&str, Option<&str>); 4] = [
+    ("/api/3/events", None),
+    ("/api/3/builds", Some(of_builds!(""))),
+    ("/api/3/builds?state=FAILED", Some(of_builds!("WHERE state = 8"))),
+    ("/api/3/builds?event=5000", Some(of_builds!("JOIN build_causes ON build = builds.id WHERE event = 5000"))),
+];
 
 /// A route that answers one query.
-fn bare<T>(path: &str, connection: &Shared, query: &'static str) -> Router
-where
-    T: diesel::deserialize::QueryableByName<diesel::sqlite::Sqlite> + Serialize + Send + 'static,
-{
+fn bare(connection: &Arc<Mutex<SqliteConnection>>, query: Option<&'static str>) -> Router {
     let connection = Arc::clone(connection);
-    let handler = move || async move {
-        let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows: Vec<T> = diesel::sql_query(query).load(&mut *connection).expect("the query is right");
-        Json(rows)
-    };
-    Router::new().route(path, get(handler))
+    let router = Router::new();
+    match query {
+        None => router.route(
+            "/api/3/events",
+            get(move || async move {
+                let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+                let rows = diesel::sql_query(EVENTS).load::<EventRow>(&mut *connection).expect("the query is right");
+                Json(Listing::of(rows, |row| row.id, ShownEvent::from))
+            }),
+        ),
+        Some(query) => router.route(
+            "/api/3/builds",
+            get(move || async move {
+                let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+                let rows = diesel::sql_query(query).load::<BuildRow>(&mut *connection).expect("the query is right");
+                Json(Listing::of(rows, |row| row.id, ShownBuild::from))
+            }),
+        ),
+    }
 }
 
-fn bare_lists(path: &Path) -> Result<Router> {
+fn connect(path: &Path) -> Result<Arc<Mutex<SqliteConnection>>> {
     let url = path.to_str().ok_or("the path is no UTF-8")?;
-    let connection = Arc::new(Mutex::new(SqliteConnection::establish(url)?));
-    let events = "SELECT * FROM events ORDER BY id DESC LIMIT 51";
-    let builds = "SELECT * FROM builds ORDER BY id DESC LIMIT 51";
-    let failed = "SELECT * FROM builds WHERE state = 8 ORDER BY id DESC LIMIT 51";
-    let of_event =
-        "SELECT builds.* FROM builds JOIN build_causes ON build = id WHERE event = 5000 ORDER BY id DESC LIMIT 51";
-    Ok(bare::<EventRow>("/events", &connection, events)
-        .merge(bare::<BuildRow>("/builds", &connection, builds))
-        .merge(bare::<BuildRow>("/failed", &connection, failed))
-        .merge(bare::<BuildRow>("/of-event", &connection, of_event)))
-}
-
-/// Asks once, for an answer with status 200.
-async fn ask(router: &Router, path: &str) -> Result<()> {
-    let mut request = Request::get(path).header("host", "localhost").body(Body::empty())?;
-    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
-    let response = router.clone().oneshot(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    if status == 200 { Ok(()) } else { Err(format!("{path}: {status} {}", String::from_utf8_lossy(&body)).into()) }
+    Ok(Arc::new(Mutex::new(SqliteConnection::establish(url)?)))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -273,22 +363,14 @@ async fn main() -> Result<()> {
     let path = place.path().join("state.sqlite");
     let storage = SqliteStorage::open(&path)?;
     let began = Instant::now();
-    fill(&storage).await?;
-    println!("{EVENTS} events with {BUILDS_OF_EVENT} builds each, stored in {:.0?}", began.elapsed());
+    history::store(&storage).await?;
+    println!("{} events with {} builds, stored in {:.0?}", history::EVENTS, history::BUILDS, began.elapsed());
     let mut config = Config::loopback();
     config.limits.requests = Quota { per_minute: 10_000_000, burst: 10_000_000 };
     let router = freshmaker_web::router(Client::new(Arc::new(storage)), config);
-    let bare = bare_lists(&path)?;
-    for (path, beside) in [
-        ("/api/3/events", "/events"),
-        ("/api/3/builds", "/builds"),
-        ("/api/3/builds?state=FAILED", "/failed"),
-        ("/api/3/builds?event=5000", "/of-event"),
-    ] {
-        let plain = Cost::of(REQUESTS, || ask(&bare, beside)).await?;
-        let ours = Cost::of(REQUESTS, || ask(&router, path)).await?;
-        let ratio = plain.processor.as_secs_f64() / ours.processor.as_secs_f64();
-        println!("{path}: {ours:.1?}; bare: {plain:.1?}; ratio {ratio:.2} (goal: {GOAL})");
+    let connection = connect(&path)?;
+    for (path, query) in LISTS {
+        compare(path, &router, &bare(&connection, query), REQUESTS, GOAL).await?;
     }
     Ok(())
 }

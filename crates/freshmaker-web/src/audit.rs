@@ -136,7 +136,7 @@ impl Web {
                 request_id,
                 what,
                 on,
-                problem = problem.detail,
+                problem = problem.logged(),
                 "the end of a write is not in the audit log"
             );
         }
@@ -156,7 +156,7 @@ impl Web {
         let AuditRow { who, detail, request_id, .. } = &row;
         tracing::warn!(who, what, on = row.on, request_id, detail, "refused");
         if let Err(problem) = self.ask(self.audit().put(REFUSALS, &row, None)).await {
-            tracing::error!(request_id, problem = problem.detail, "a refusal is not in the audit log");
+            tracing::error!(request_id, problem = problem.logged(), "a refusal is not in the audit log");
         }
     }
 

@@ -141,6 +141,9 @@ fn told_as_problem(response: &mut Response, base: &str, id: &str, reader: Option
             problem
         }
     };
+    if let Some(cause) = &problem.cause {
+        tracing::warn!(request_id = id, cause, "a request could not be met");
+    }
     response.headers_mut().remove(header::CONTENT_LENGTH);
     if let Some(reader) = reader {
         reader.tell(response, &problem, id);

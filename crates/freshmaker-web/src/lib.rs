@@ -135,6 +135,7 @@ mod stages;
 #[cfg(feature = "otel")]
 mod traces;
 mod web;
+mod wire;
 
 pub use audit::{AuditRow, Outcome};
 pub use auth::{

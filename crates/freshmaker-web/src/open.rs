@@ -3,8 +3,9 @@
 use crate::api::systems::open_counts;
 use crate::problem::Problem;
 use crate::web::Web;
-use freshmaker::client::Stuck;
+use freshmaker::client::{FailureGroup, Stuck};
 use freshmaker::rebuild::{ConcurrencyLimits, LiveForecast, OpenBuilds};
+use freshmaker::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,7 @@ impl Open {
 pub(crate) struct Lately {
     open: Mutex<Option<(Duration, Arc<Open>)>>,
     stuck: Mutex<Option<(Duration, Arc<Vec<Stuck>>)>>,
+    failures: Mutex<Option<(Duration, Arc<Vec<FailureGroup>>)>>,
 }
 
 impl Web {
@@ -76,6 +78,21 @@ impl Web {
         let stuck = Arc::new(self.ask(self.client().stuck(STUCK)).await?);
         *last = Some((now + STUCK_KEPT, Arc::clone(&stuck)));
         Ok(stuck)
+    }
+
+    /// The failed builds since a moment, by cause. Thousands of rows may be read for it.
+    pub(crate) async fn failures_since(&self, since: Timestamp) -> Result<Arc<Vec<FailureGroup>>, Problem> {
+        let mut last = self.lately().failures.lock().await;
+        let began = self.elapsed();
+        if let Some((until, failures)) = last.as_ref()
+            && began < *until
+        {
+            return Ok(Arc::clone(failures));
+        }
+        let failures = Arc::new(self.ask(self.client().failures(Some(since))).await?);
+        let now = self.elapsed();
+        *last = Some((now + KEPT.max(now.saturating_sub(began) * SHARE), Arc::clone(&failures)));
+        Ok(failures)
     }
 
     /// The concurrency limits of the engine, as far as they are configured.

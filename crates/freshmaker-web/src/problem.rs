@@ -113,6 +113,8 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// After which time the request may be sent again, if that helps.
     pub retry_after: Option<Duration>,
+    /// The whole error, for the log alone: it may name hosts, ports and files.
+    pub(crate) cause: Option<String>,
     /// For [`ProblemCode::Unauthenticated`]: whether credentials were sent and refused.
     pub(crate) refused: bool,
 }
@@ -151,7 +153,7 @@ impl Problem {
     pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
         let transient = code.status() == StatusCode::SERVICE_UNAVAILABLE;
         let retry_after = transient.then_some(Self::PAUSE);
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after, refused: false }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after, cause: None, refused: false }
     }
 
     /// Returns the same with something that is wrong at a place of the body, as a JSON Pointer.
@@ -174,6 +176,11 @@ impl Problem {
     pub fn retry_after(mut self, time: Duration) -> Self {
         self.retry_after = Some(time);
         self
+    }
+
+    /// What the log says of it.
+    pub(crate) fn logged(&self) -> &str {
+        self.cause.as_deref().unwrap_or(&self.detail)
     }
 
     /// Credentials were sent, and are not accepted.
@@ -213,18 +220,26 @@ impl IntoResponse for Problem {
     }
 }
 
+/// What callers are told of an error that passes: where that was, and what was said there, is for
+/// the log alone.
+const AWAY: &str = "something that the service needs does not answer";
+const NOT_NOW: &str = "something that the service needs takes nothing at the moment";
+const UNCLEAR: &str = "something that the service needs broke off, and it is not known whether the change was stored";
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let code = match error.remedy {
-            Remedy::Unavailable | Remedy::NotNow | Remedy::Fenced => ProblemCode::Unavailable,
-            Remedy::Unclear => ProblemCode::Unclear,
-            Remedy::Conflict => ProblemCode::Conflict,
-            Remedy::NotFound => ProblemCode::NotFound,
-            Remedy::Rejected => ProblemCode::Rejected,
-            Remedy::Unsupported => ProblemCode::Unsupported,
-            Remedy::Corrupt => ProblemCode::Corrupt,
-        };
-        Self::new(code, error.to_string())
+        let plain = |code, text| Self { cause: Some(error.to_string()), ..Self::new(code, text) };
+        let told = |code| Self::new(code, error.to_string());
+        match error.remedy {
+            Remedy::Unavailable => plain(ProblemCode::Unavailable, AWAY),
+            Remedy::NotNow | Remedy::Fenced => plain(ProblemCode::Unavailable, NOT_NOW),
+            Remedy::Unclear => plain(ProblemCode::Unclear, UNCLEAR),
+            Remedy::Conflict => told(ProblemCode::Conflict),
+            Remedy::NotFound => told(ProblemCode::NotFound),
+            Remedy::Rejected => told(ProblemCode::Rejected),
+            Remedy::Unsupported => told(ProblemCode::Unsupported),
+            Remedy::Corrupt => told(ProblemCode::Corrupt),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A server with the time limits that a router cannot have: for slow headers, and for streams when
 //! the server stops.
 
+use crate::wire::{self, HandedOver};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -11,14 +12,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tower::Service;
@@ -82,7 +84,6 @@ impl Ending {
 pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     listener.local_addr()?;
     let (end, ending) = watch::channel(false);
-    let graceful = GracefulShutdown::new();
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let mut server = http1::Builder::new();
@@ -102,14 +103,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
-                let (router, ending) = (router.clone(), Ending(ending.clone()));
-                // In a box that is freed with the headers of the answer: streams stay for long.
-                let answer = move |request| Box::pin(answered(request, router.clone(), peer, ending.clone()));
-                let service = service_fn(answer);
-                let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
+                let connection = connected(server.clone(), stream, peer, router.clone(), Ending(ending.clone()));
                 connections.spawn(async move {
                     if let Err(error) = connection.await {
-                        tracing::debug!(%peer, error = %freshmaker::backend::with_causes(&error), "a connection broke");
+                        tracing::debug!(%peer, error = %freshmaker::backend::with_causes(&*error), "a connection broke");
                     }
                     drop(place);
                 });
@@ -122,7 +119,8 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
     }
     drop(listener);
     end.send_replace(true);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, ended).await.is_err() {
         tracing::warn!(connections = connections.len(), "requests were not ended in time, and are dropped");
     }
     connections.shutdown().await;
@@ -179,16 +177,77 @@ pub async fn serve_with_engine(
     }
 }
 
-/// Answers a request; handlers learn who the peer is, and when the server ends.
+/// Why a connection broke.
+type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+/// Answers the requests of a connection, until it ends or the server does.
+async fn connected(
+    server: http1::Builder,
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    ending: Ending,
+) -> Result<(), Broken> {
+    let over = Arc::new(HandedOver::new());
+    let served = served(server, stream, peer, router, ending, Arc::clone(&over));
+    // In a box that is freed when the connection is handed over: streams stay for long.
+    match Box::pin(served).await? {
+        Some((stream, answer)) => {
+            drop(over);
+            Ok(wire::send(stream, answer).await?)
+        }
+        None => Ok(()),
+    }
+}
+
+/// The same, until there is an answer that goes on for long.
+async fn served(
+    server: http1::Builder,
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    ending: Ending,
+    over: Arc<HandedOver>,
+) -> Result<Option<(TcpStream, Response)>, Broken> {
+    let answers = (over.clone(), ending.clone());
+    let service = service_fn(move |request| {
+        let (over, ending) = answers.clone();
+        // In a box that is freed with the headers of the answer.
+        Box::pin(answered(request, router.clone(), peer, ending, over))
+    });
+    let mut connection = server.serve_connection(TokioIo::new(stream), service);
+    let (mut ending, mut ends) = (pin!(ending.begun()), false);
+    let handed_over = poll_fn(|context| {
+        if !ends && ending.as_mut().poll(context).is_ready() {
+            ends = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        match Pin::new(&mut connection).poll(context) {
+            Poll::Ready(ended) => Poll::Ready(ended.map(|()| None)),
+            Poll::Pending => over.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(Some(answer)))),
+        }
+    });
+    let answer = handed_over.await?;
+    Ok(answer.map(|answer| (connection.into_parts().io.into_inner(), answer)))
+}
+
+/// Answers a request; handlers learn who the peer is, and when the server ends. An answer that goes
+/// on for long is handed over, and the connection with it.
 async fn answered(
     request: Request<Incoming>,
     mut router: Router,
     peer: SocketAddr,
     ending: Ending,
+    over: Arc<HandedOver>,
 ) -> Result<Response, Infallible> {
+    let fits = over.fits(&request);
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     request.extensions_mut().insert(ending);
-    std::future::poll_fn(|context| Service::<Request<Body>>::poll_ready(&mut router, context)).await?;
-    router.call(request).await
+    poll_fn(|context| Service::<Request<Body>>::poll_ready(&mut router, context)).await?;
+    let answer = router.call(request).await?;
+    match if fits { over.put(answer) } else { Some(answer) } {
+        Some(answer) => Ok(answer),
+        None => std::future::pending().await,
+    }
 }

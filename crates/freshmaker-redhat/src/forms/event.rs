@@ -93,7 +93,9 @@ impl EventForm {
             }
         }
         match reason.code.as_str() {
+            "complete" if done == 1 => "its only build ended well".to_owned(),
             "complete" => format!("all {done} builds ended well"),
+            "all_failed" if ended == 1 => "its only build is in failed state".to_owned(),
             "all_failed" => format!("all {ended} builds are in failed state"),
             "some_failed" => format!("{} of {ended} builds failed", ended - done.min(ended)),
             _ => reason.text.clone(),

@@ -197,6 +197,14 @@ impl PostgresStorage {
         .await
     }
 
+    /// Reads with one statement, whose rows are of one moment without a transaction.
+    async fn glance<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Use::Question, self.limit, work).await
+    }
+
     /// Reads in one transaction, so that all rows are of one moment.
     async fn read<T: Send + 'static>(
         &self,

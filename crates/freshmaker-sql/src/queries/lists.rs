@@ -4,7 +4,7 @@
 //! come from `tallies`, which triggers keep in the writing transaction; others are counted.
 
 use super::dialect::{OutputName, among, only};
-use super::prepared::part_of;
+use super::prepared::{Plain, part_of};
 use super::query::readable;
 use super::rows::{BuildRow, CauseRow, DependencyRow, EventRow, InboxRow, inbox_number};
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, tallies};
@@ -14,9 +14,10 @@ use diesel::dsl::count_star;
 use diesel::expression::BoxableExpression;
 use diesel::sql_types::Bool;
 use diesel::{
-    BoolExpressionMethods, EscapeExpressionMethods, ExpressionMethods, QueryDsl, RunQueryDsl, SelectableHelper,
-    TextExpressionMethods,
+    BoolExpressionMethods, EscapeExpressionMethods, ExpressionMethods, QueryDsl, QueryResult, RunQueryDsl,
+    SelectableHelper, TextExpressionMethods,
 };
+use freshmaker::artifact::ArtifactKind;
 use freshmaker::backend::{
     BuildCount, BuildFilter, CausedCount, Error, EventCount, EventFilter, Links, Page, Paging, Remedy, Result,
 };
@@ -25,6 +26,7 @@ use freshmaker::rebuild::{
 };
 use freshmaker::store::page_limit;
 use freshmaker::time::to_micros;
+use std::collections::BTreeSet;
 
 type Condition<Table> = Box<dyn BoxableExpression<Table, Db, SqlType = Bool>>;
 
@@ -56,7 +58,11 @@ fn fits<V>(values: &[V]) -> Result<&[V]> {
 }
 
 fn of_events(filter: &EventFilter) -> Result<Condition<events::table>> {
-    let mut all: Condition<events::table> = Box::new(diesel::dsl::sql::<Bool>("1 = 1"));
+    let EventFilter { states, ids, kinds, search_keys, message_ids, requesters, reason_codes, .. } = filter;
+    let lists = [states.len(), ids.len(), kinds.len(), search_keys.len(), message_ids.len(), requesters.len()];
+    let conditions = lists.into_iter().chain([reason_codes.len()]).filter(|values| *values > 0).count();
+    let times = [filter.created_from, filter.created_until].into_iter().flatten().count();
+    let mut all: Condition<events::table> = Box::new(Plain::all(conditions + times));
     let states: Vec<_> = filter.states.iter().map(|state| state.number()).collect();
     one_of!(all, events::state, states);
     one_of!(all, events::id, filter.ids);
@@ -74,8 +80,18 @@ fn of_events(filter: &EventFilter) -> Result<Condition<events::table>> {
     Ok(all)
 }
 
+/// How many fields of a filter restrict.
+fn conditions_on_builds(filter: &BuildFilter) -> usize {
+    let BuildFilter { states, ids, events, artifacts, kinds, systems, reason_codes, .. } = filter;
+    let BuildFilter { event_kinds, search_keys, names, outputs, externals, parents, .. } = filter;
+    let own = [states.len(), ids.len(), artifacts.len(), kinds.len(), systems.len(), reason_codes.len()];
+    let others = [events.len(), event_kinds.len(), search_keys.len(), names.len(), outputs.len(), externals.len()];
+    let lists = own.into_iter().chain(others).chain([parents.len()]).filter(|values| *values > 0).count();
+    lists + [filter.created_from, filter.created_until].into_iter().flatten().count()
+}
+
 fn of_builds(filter: &BuildFilter) -> Result<Condition<builds::table>> {
-    let mut all: Condition<builds::table> = Box::new(diesel::dsl::sql::<Bool>("1 = 1"));
+    let mut all: Condition<builds::table> = Box::new(Plain::all(conditions_on_builds(filter)));
     let states: Vec<_> = filter.states.iter().map(|state| state.number()).collect();
     let kinds: Vec<_> = filter.kinds.iter().map(|kind| kind.number()).collect();
     one_of!(all, builds::state, states);
@@ -130,7 +146,7 @@ fn beside_builds(filter: &BuildFilter, mut all: Condition<builds::table>) -> Res
 /// Whether the artifact has one of these names, or is an NVR with one of them: version and release
 /// have no hyphen, so that exactly one is behind the name and its hyphen.
 fn has_name(names: &[String]) -> Condition<builds::table> {
-    let mut any: Condition<builds::table> = Box::new(diesel::dsl::sql::<Bool>("1 = 0"));
+    let mut any: Condition<builds::table> = Box::new(Plain::none(names.len()));
     for name in names {
         let (first, last) = (format!("{name}-"), format!("{name}."));
         let literal = name.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
@@ -157,21 +173,30 @@ macro_rules! page_of {
     }};
 }
 
-/// Makes a page of rows with their numbers.
+/// Makes a page of rows with their numbers, each of which is read as it comes.
 fn page<Row, T>(
-    mut rows: Vec<(i64, Row)>,
+    rows: impl Iterator<Item = QueryResult<(i64, Row)>>,
     paging: Paging,
     total: Option<u64>,
     record: impl Fn(Row) -> Result<T>,
-) -> Page<T> {
+) -> Result<Page<T>> {
     let limit = usize::try_from(page_limit(paging)).unwrap_or(usize::MAX);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().map(|(id, _)| *id).filter(|_| more);
-    let mut unreadable = Vec::new();
-    let items = rows.into_iter().filter_map(|(_, row)| readable(record(row), &mut unreadable)).collect();
-    Page { items, next, total, unreadable }
+    let (mut items, mut unreadable) = (Vec::with_capacity(limit.min(ROOM)), Vec::new());
+    let (mut last, mut next) = (None, None);
+    for (place, row) in rows.enumerate() {
+        let (id, row) = row.map_err(failed)?;
+        if place == limit {
+            next = last;
+            break;
+        }
+        last = Some(id);
+        items.extend(readable(record(row), &mut unreadable));
+    }
+    Ok(Page { items, next, total, unreadable })
 }
+
+/// For so many rows there is room from the beginning.
+const ROOM: usize = 64;
 
 /// How many rows of a table there are in these states, or in any.
 fn tally(connection: &mut Connection, subject: &str, states: &[i16]) -> Result<u64> {
@@ -202,29 +227,43 @@ pub(super) fn events_page(
     };
     let columns = (events::id, EventRow::as_select());
     let rows = page_of!(events::table.filter(of_events(filter)?), events::id, paging, columns);
-    let rows = rows.load(connection).map_err(failed)?;
-    Ok(page(rows, paging, total, EventRow::record))
+    let rows = rows.load_iter(connection).map_err(failed)?;
+    page(rows, paging, total, EventRow::record)
 }
+
+/// How many builds a filter lets through. By state, and without repositories, the tallies say so.
+fn total_of_builds(connection: &mut Connection, filter: &BuildFilter) -> Result<u64> {
+    let states: Vec<_> = filter.states.iter().map(|state| state.number()).collect();
+    let by_state = BuildFilter { states: filter.states.clone(), ..BuildFilter::default() };
+    if *filter == by_state {
+        return tally(connection, "builds", &states);
+    }
+    let is_repository = |kind: &ArtifactKind| *kind == ArtifactKind::Repository;
+    let others: BTreeSet<_> = filter.kinds.iter().filter(|kind| !is_repository(kind)).collect();
+    let no_repositories = filter.kinds.len() == others.len() && others.len() == OTHER_KINDS;
+    if no_repositories && *filter == (BuildFilter { kinds: filter.kinds.clone(), ..by_state }) {
+        let mut hidden: Condition<builds::table> = Box::new(Plain::IS_REPOSITORY);
+        one_of!(hidden, builds::state, states);
+        let hidden = builds::table.filter(hidden).select(count_star()).get_result(connection).map_err(failed)?;
+        return Ok(tally(connection, "builds", &states)?.saturating_sub(count(hidden)));
+    }
+    let all = builds::table.filter(of_builds(filter)?).select(count_star());
+    Ok(count(all.get_result(connection).map_err(failed)?))
+}
+
+/// How many kinds of artifacts there are beside repositories.
+const OTHER_KINDS: usize = 4;
 
 pub(super) fn builds_page(
     connection: &mut Connection,
     filter: &BuildFilter,
     paging: Paging,
 ) -> Result<Page<BuildRecord>> {
-    let states: Vec<_> = filter.states.iter().map(|state| state.number()).collect();
-    let by_state = BuildFilter { states: filter.states.clone(), ..BuildFilter::default() };
-    let total = match paging.counted {
-        false => None,
-        true if *filter == by_state => Some(tally(connection, "builds", &states)?),
-        true => {
-            let all = builds::table.filter(of_builds(filter)?).select(count_star());
-            Some(count(all.get_result(connection).map_err(failed)?))
-        }
-    };
+    let total = if paging.counted { Some(total_of_builds(connection, filter)?) } else { None };
     let columns = (builds::id, BuildRow::as_select());
     let rows = page_of!(builds::table.filter(of_builds(filter)?), builds::id, paging, columns);
-    let rows = rows.load(connection).map_err(failed)?;
-    Ok(page(rows, paging, total, BuildRow::record))
+    let rows = rows.load_iter(connection).map_err(failed)?;
+    page(rows, paging, total, BuildRow::record)
 }
 
 pub(super) fn messages(
@@ -237,10 +276,12 @@ pub(super) fn messages(
         return Ok(Page { items: Vec::new(), next: None, total: paging.counted.then_some(0), unreadable: Vec::new() });
     }
     let total = if paging.counted { Some(tally(connection, "inbox", &states)?) } else { None };
+    let mut wanted: Condition<inbox::table> = Box::new(Plain::all(1));
+    one_of!(wanted, inbox::state, states);
     let columns = (inbox::id, InboxRow::as_select());
-    let rows = page_of!(inbox::table.filter(inbox::state.eq_any(states)), inbox::id, paging, columns);
-    let rows = rows.load(connection).map_err(failed)?;
-    Ok(page(rows, paging, total, InboxRow::letter))
+    let rows = page_of!(inbox::table.filter(wanted), inbox::id, paging, columns);
+    let rows = rows.load_iter(connection).map_err(failed)?;
+    page(rows, paging, total, InboxRow::letter)
 }
 
 /// Rows of one sort, in one state and for one reason. What cannot be read is left out here, and
@@ -288,13 +329,13 @@ pub(super) fn links(connection: &mut Connection, builds: &[BuildId]) -> Result<L
     let builds = fits(builds)?;
     let causes = build_causes::table.filter(among(build_causes::build, builds)?);
     let causes = causes.order((build_causes::build, build_causes::event)).select(CauseRow::as_select());
-    let causes = causes.load(connection).map_err(failed)?.into_iter();
+    let causes = causes.load(connection).map_err(failed)?;
     let beside = among(build_deps::child, builds)?.or(among(build_deps::parent, builds)?);
     let edges = build_deps::table.filter(beside).order((build_deps::child, build_deps::parent));
     let edges = edges.select(DependencyRow::as_select()).load(connection).map_err(failed)?;
     // What cannot be read is reported by the check: it must not hide the links of other builds.
     Ok(Links {
-        causes: causes.filter_map(|row| row.record().ok()).collect(),
+        causes: causes.into_iter().filter_map(|row: CauseRow| row.record().ok()).collect(),
         dependencies: edges.into_iter().filter_map(|row| row.record().ok()).collect(),
     })
 }

@@ -5,7 +5,9 @@
 //! * each new length of a list, `IN (?, ?, …)`: so the dialects have `among`, which passes a list
 //!   as one value;
 //! * each update, because a changeset may leave columns out: so [`Update`] has updates that always
-//!   set the same columns.
+//!   set the same columns;
+//! * each statement with a part that is given as `diesel::dsl::sql`: so [`Plain`] has parts whose
+//!   text stays the same.
 //!
 //! SQLite itself prepares a statement again when a value is bound to its `LIMIT`, because its plan
 //! depends on the value: [`AtMost`] hides the value from the planner. For the same reason single
@@ -17,6 +19,59 @@ use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, Valid
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Bool};
+
+/// A condition whose text is always the same, so that a planner sees which partial index holds all
+/// of its rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain {
+    text: &'static str,
+    /// Whether the statement is kept for the next time.
+    is_kept: bool,
+}
+
+impl Plain {
+    /// The build prepares a repository.
+    pub(super) const IS_REPOSITORY: Self = Self { text: "builds.kind = 4", is_kept: true };
+
+    /// All rows, before so many conditions. Nothing forgets a statement that is kept, so those that
+    /// nearly nobody needs twice are not: else a caller could ask for thousands of different ones.
+    pub(super) fn all(conditions: usize) -> Self {
+        Self { text: "1 = 1", is_kept: conditions <= KEPT_MAX }
+    }
+
+    /// No row, before so many alternatives.
+    pub(super) fn none(alternatives: usize) -> Self {
+        Self { text: "1 = 0", is_kept: alternatives <= 1 }
+    }
+}
+
+/// Lists with more conditions are prepared each time.
+const KEPT_MAX: usize = 2;
+
+impl Expression for Plain {
+    type SqlType = Bool;
+}
+
+impl QueryId for Plain {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl QueryFragment<Db> for Plain {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        if !self.is_kept {
+            out.unsafe_to_cache_prepared();
+        }
+        out.push_sql(self.text);
+        Ok(())
+    }
+}
+
+impl<T> AppearsOnTable<T> for Plain {}
+impl<T> SelectableExpression<T> for Plain {}
+impl<G> ValidGrouping<G> for Plain {
+    type IsAggregate = is_aggregate::No;
+}
 
 /// `state < 6`: the build has not ended. The number is part of the text, because only then does a
 /// planner see that the partial index has all of these rows.

@@ -1,6 +1,6 @@
-//! Implements `StorageReads`: each question in a transaction of its own.
+//! Implements `StorageReads`: each question in a transaction of its own, or with one statement.
 
-use super::{Here, lists, query};
+use super::{Connection, Here, lists, query};
 use async_trait::async_trait;
 use freshmaker::backend::{
     BuildCount, BuildFilter, CausedCount, Due, DueLimits, EventCount, EventFilter, Links, Notifications, Outbox,
@@ -20,23 +20,25 @@ impl StorageReads for Here {
     }
 
     async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
-        self.read(move |connection| lists::events_page(connection, &filter, paging)).await
+        let work = move |connection: &mut Connection| lists::events_page(connection, &filter, paging);
+        if paging.counted { self.read(work).await } else { self.glance(work).await }
     }
 
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
-        self.read(move |connection| lists::builds_page(connection, &filter, paging)).await
+        let work = move |connection: &mut Connection| lists::builds_page(connection, &filter, paging);
+        if paging.counted { self.read(work).await } else { self.glance(work).await }
     }
 
     async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
-        self.read(move |connection| lists::count_events(connection, &filter)).await
+        self.glance(move |connection| lists::count_events(connection, &filter)).await
     }
 
     async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
-        self.read(move |connection| lists::count_builds(connection, &filter)).await
+        self.glance(move |connection| lists::count_builds(connection, &filter)).await
     }
 
     async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
-        self.read(move |connection| lists::count_caused(connection, &events)).await
+        self.glance(move |connection| lists::count_caused(connection, &events)).await
     }
 
     async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {
@@ -44,29 +46,30 @@ impl StorageReads for Here {
     }
 
     async fn attempts(&self, builds: Vec<BuildId>) -> Result<Vec<AttemptRecord>> {
-        self.read(move |connection| query::attempts_of(connection, &builds)).await
+        self.glance(move |connection| query::attempts_of(connection, &builds)).await
     }
 
     async fn transitions(&self, of: &RowKey) -> Result<Vec<Transition>> {
         let of = of.clone();
-        self.read(move |connection| query::history(connection, &of)).await
+        self.glance(move |connection| query::history(connection, &of)).await
     }
 
     async fn message(&self, source: &str, message_id: &str) -> Result<Option<InboxRecord>> {
         let (source, message_id) = (source.to_owned(), message_id.to_owned());
-        self.read(move |connection| query::message(connection, &source, &message_id)).await
+        self.glance(move |connection| query::message(connection, &source, &message_id)).await
     }
 
     async fn messages(&self, states: Vec<InboxState>, paging: Paging) -> Result<Page<InboxRecord>> {
-        self.read(move |connection| lists::messages(connection, &states, paging)).await
+        let work = move |connection: &mut Connection| lists::messages(connection, &states, paging);
+        if paging.counted { self.read(work).await } else { self.glance(work).await }
     }
 
     async fn plan(&self, event: EventId) -> Result<Option<Plan>> {
-        self.read(move |connection| query::plan(connection, event)).await
+        self.glance(move |connection| query::plan(connection, event)).await
     }
 
     async fn durations(&self, mode: BuildMode, limit: u32) -> Result<Vec<Observation>> {
-        self.read(move |connection| query::durations(connection, mode, limit)).await
+        self.glance(move |connection| query::durations(connection, mode, limit)).await
     }
 
     async fn notifications(&self, partition: Option<u16>, after: i64, limit: u32) -> Result<Notifications> {

@@ -202,6 +202,14 @@ impl SqliteStorage {
         .await
     }
 
+    /// Reads with one statement, whose rows are of one moment without a transaction.
+    async fn glance<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.write(work).await
+    }
+
     /// Reads in one transaction, so that all rows are of one moment.
     async fn read<T: Send + 'static>(
         &self,

@@ -4,6 +4,7 @@ use super::schema::{attempts, build_deps, builds, events, inbox};
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection, ExpressionMethods, QueryableByName, RunQueryDsl, SqliteConnection};
+use freshmaker::artifact::ArtifactKind;
 use freshmaker::backend::{
     BuildFilter, Claim, Documents, DueLimits, EventFilter, NewDocument, Paging, Remedy, Scope, Storage, StorageReads,
 };
@@ -11,6 +12,7 @@ use freshmaker::rebuild::{
     Actor, AttemptId, AttemptState, BuildId, BuildKey, BuildMode, BuildState, Commit, EventId, EventState, ExternalId,
     InboxState, RowChange, RowKey,
 };
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -163,6 +165,82 @@ async fn what_is_asked_often_reads_no_whole_table() {
     }
 }
 
+/// To prepare a statement takes longer than to run it.
+#[tokio::test]
+async fn lists_are_prepared_once() {
+    let storage = with_rows().await;
+    let (kept, sent) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(Mutex::new(BTreeSet::new())));
+    let (keeps, sends) = (Arc::clone(&kept), Arc::clone(&sent));
+    on(&storage, |connection| {
+        connection.set_instrumentation(move |event: InstrumentationEvent<'_>| match event {
+            InstrumentationEvent::CacheQuery { sql, .. } => drop(keeps.lock().unwrap().insert(sql.to_owned())),
+            InstrumentationEvent::StartQuery { query, .. } => {
+                let text = query.to_string();
+                let text = text.split(" -- binds").next().unwrap_or_default().trim().to_owned();
+                sends.lock().unwrap().extend(text.starts_with("SELECT").then_some(text));
+            }
+            _ => {}
+        });
+    });
+    let first = Paging::first(9);
+    let kinds = vec![ArtifactKind::Rpm, ArtifactKind::Image, ArtifactKind::Module, ArtifactKind::ImageRepository];
+    let shown = BuildFilter { kinds, ..BuildFilter::default() };
+    for paging in [first, first.counted(), first.behind(7), first.oldest_first()] {
+        storage.events(EventFilter::default(), paging).await.unwrap();
+        let filter = EventFilter { states: vec![EventState::Building], ..EventFilter::default() };
+        storage.events(EventFilter { kinds: vec!["k".into(), "l".into()], ..filter }, paging).await.unwrap();
+        storage.builds(shown.clone(), paging).await.unwrap();
+        storage.builds(BuildFilter { events: vec![EventId(1)], ..shown.clone() }, paging).await.unwrap();
+        storage.builds(BuildFilter { names: vec!["a".into()], ..shown.clone() }, paging).await.unwrap();
+        storage.messages(vec![InboxState::Dead, InboxState::New], paging).await.unwrap();
+    }
+    storage.count_events(EventFilter::default()).await.unwrap();
+    storage.count_builds(BuildFilter::default()).await.unwrap();
+    storage.count_caused(vec![EventId(1)]).await.unwrap();
+    storage.links(vec![BuildId(1)]).await.unwrap();
+    storage.attempts(vec![BuildId(1)]).await.unwrap();
+    let missing: Vec<_> = sent.lock().unwrap().difference(&kept.lock().unwrap()).cloned().collect();
+    assert!(missing.is_empty() && sent.lock().unwrap().len() > 20, "{missing:#?}");
+    // Nothing forgets them, so what nearly nobody asks twice is not kept.
+    let before = kept.lock().unwrap().len();
+    let rare = EventFilter { search_keys: vec!["k".into()], requesters: vec!["r".into()], ..EventFilter::default() };
+    let rare = EventFilter { message_ids: vec!["m".into()], ..rare };
+    storage.events(rare, first).await.unwrap();
+    let names = vec!["a".into(), "b".into()];
+    storage.builds(BuildFilter { names, ..BuildFilter::default() }, first).await.unwrap();
+    assert_eq!(kept.lock().unwrap().len(), before);
+}
+
+/// Lists that leave repositories out count nothing but repositories.
+#[tokio::test]
+async fn a_total_without_repositories_reads_no_whole_table() {
+    let storage = with_rows().await;
+    let kinds = vec![ArtifactKind::Rpm, ArtifactKind::Image, ArtifactKind::Module, ArtifactKind::ImageRepository];
+    let some = BuildFilter { kinds, ..BuildFilter::default() };
+    let open = BuildFilter { states: vec![BuildState::Ready, BuildState::Building], ..some.clone() };
+    let total = async |filter: &BuildFilter| {
+        storage.builds(filter.clone(), Paging::first(9).counted()).await.unwrap().total.unwrap()
+    };
+    for filter in [&some, &open] {
+        let statements = statements(&storage, async |storage| {
+            storage.builds(filter.clone(), Paging::first(9).counted()).await.unwrap();
+        })
+        .await;
+        let counts: Vec<_> = statements.iter().filter(|text| text.contains("COUNT(*)")).collect();
+        assert_eq!(counts.len(), 1, "{statements:#?}");
+        let steps = plan(&storage, counts[0]);
+        assert!(steps.iter().any(|step| step.contains("builds_repositories")), "{steps:#?}");
+        assert_eq!(total(filter).await, 2);
+    }
+    let repository = "UPDATE builds SET kind = 4 WHERE id = 1";
+    on(&storage, |connection| connection.batch_execute(repository).unwrap());
+    for filter in [&some, &open] {
+        assert_eq!(total(filter).await, 1);
+    }
+    let done = BuildFilter { states: vec![BuildState::Done], ..some };
+    assert_eq!(total(&done).await, 0);
+}
+
 #[tokio::test]
 async fn the_settings_are_as_promised() {
     let directory = tempfile::TempDir::new().unwrap();
@@ -262,6 +340,7 @@ fn the_numbers_in_the_migration_are_those_of_the_states() {
     for state in AttemptState::ALL {
         assert_eq!(state.number() < 4, state.is_live(), "{state}: attempts_one_live");
     }
+    assert_eq!(ArtifactKind::Repository.number(), 4, "builds_repositories");
 }
 
 /// What version 0.1 wrote: a build that runs under the lease 7, one that waits for it, a message in

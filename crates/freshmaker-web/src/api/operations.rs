@@ -148,7 +148,7 @@ pub(crate) async fn checks(web: &Web) -> Vec<Check> {
     let writes = web.ask(write(web.client())).await;
     let check = |name, result: Result<(), Problem>| {
         if let Err(problem) = &result {
-            tracing::warn!(check = name, problem = problem.detail, "not ready");
+            tracing::warn!(check = name, problem = problem.logged(), "not ready");
         }
         Check { name, ok: result.is_ok(), problem: result.err().map(|problem| problem.code.title()) }
     };

@@ -14,6 +14,7 @@ use freshmaker::Plan;
 use freshmaker::artifact::Digest;
 use freshmaker::client::{Applied, KeptPlan, Sent};
 use freshmaker::engine::{Foreseen, Previewed};
+use freshmaker::plan::PlanDiff;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -167,17 +168,40 @@ pub(crate) async fn one(State(web): State<Web>, Hash(hash): Hash) -> Result<Resp
     responses((status = 200, description = "The differences", body = PlanDiffView))
 )]
 pub(crate) async fn diff(State(web): State<Web>, Hash(hash): Hash) -> Result<Response, Problem> {
-    let kept = web.ask(web.client().kept_plan(&hash)).await?;
-    let now = web.client().plan_again(&kept).await?;
-    let view = match &now {
-        Some(now) => {
-            let diff = kept.plan.diff(now);
-            let (same, text) = (now.hash() == hash, diff.to_string());
-            PlanDiffView { same, now: Some(now.hash().to_string()), text, diff: Some(json_of(&diff)) }
-        }
-        None => PlanDiffView { same: false, now: None, text: NONE.to_owned(), diff: None },
-    };
+    let compared = web.compared(&hash).await?;
+    let now = compared.now.as_ref().map(|now| now.hash().to_string());
+    let (same, diff) = (compared.is_same(), compared.diff());
+    let text = diff.as_ref().map_or_else(|| NONE.to_owned(), ToString::to_string);
+    let view = PlanDiffView { same, now, text, diff: diff.as_ref().map(json_of) };
     Ok(problem::json(StatusCode::OK, &[], view))
+}
+
+/// A plan that is kept, and the one that the same message leads to now.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    kept: Plan,
+    now: Option<Plan>,
+}
+
+impl Compared {
+    /// Whether it can still be applied.
+    pub(crate) fn is_same(&self) -> bool {
+        self.now.as_ref().is_some_and(|now| now.hash() == self.kept.hash())
+    }
+
+    /// The differences; `None` if the message leads to no plan.
+    pub(crate) fn diff(&self) -> Option<PlanDiff<'_>> {
+        self.now.as_ref().map(|now| self.kept.diff(now))
+    }
+}
+
+impl Web {
+    /// Compares a plan that is kept with the present one; catalogs are asked for that.
+    pub(crate) async fn compared(&self, hash: &Digest) -> Result<Compared, Problem> {
+        let kept = self.ask(self.client().kept_plan(hash)).await?;
+        let now = self.client().plan_again(&kept).await?;
+        Ok(Compared { kept: kept.plan, now })
+    }
 }
 
 pub(crate) const NONE: &str = "the message leads to no plan any more";

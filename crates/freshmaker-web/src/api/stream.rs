@@ -5,6 +5,7 @@ use crate::hub::{Change, Listener};
 use crate::problem::{Problem, ProblemCode};
 use crate::serve::Ending;
 use crate::web::Web;
+use crate::wire::Endless;
 use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -80,6 +81,7 @@ pub(crate) async fn stream(
         events: event.0.into_iter().map(EventId).collect(),
         builds: build.0.into_iter().map(BuildId).collect(),
     };
+    let began = web.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let open = Open { web, listener, wanted, first: true, ends: Instant::now() + LIFETIME };
     let ending = async move {
         match ending {
@@ -94,7 +96,7 @@ pub(crate) async fn stream(
         // nginx would hold the changes back.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, body).into_response())
+    Ok((headers, [(names::DATE, began)], Extension(Endless), body).into_response())
 }
 
 #[derive(Debug)]

@@ -3,13 +3,16 @@
 //! *Invariant:* a form is a promise: fields are added, and none changes its meaning.
 
 use chrono::{DateTime, Utc};
+use freshmaker::artifact::ArtifactKind;
 use freshmaker::backend::Violation;
 use freshmaker::client::{Stuck, StuckSubject};
+use freshmaker::event::Severity;
 use freshmaker::plan::Exclusion;
 use freshmaker::rebuild::{
-    AttemptRecord, BuildRecord, EventForecast, EventRecord, InboxRecord, PathStep, Transition, WaitingFor,
+    AttemptRecord, BuildMode, BuildRecord, BuildSlot, EventForecast, EventRecord, InboxRecord, Output, PathStep,
+    Transition, WaitingFor,
 };
-use freshmaker::{ArtifactId, Reason};
+use freshmaker::{ArtifactId, Reason, RebuildReason};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -106,7 +109,8 @@ pub(crate) struct EventView {
     pub(crate) search_key: String,
     pub(crate) manual: bool,
     pub(crate) requester: Option<String>,
-    pub(crate) severity: String,
+    #[schema(value_type = String)]
+    pub(crate) severity: Severity,
     /// Where its message came from: the name of a bus, `local` or `emitted`.
     pub(crate) source: String,
     pub(crate) message_id: String,
@@ -114,7 +118,8 @@ pub(crate) struct EventView {
     pub(crate) generation: u32,
     pub(crate) retry_of: Option<i64>,
     /// `real`, `scratch` or `dry_run`.
-    pub(crate) mode: String,
+    #[schema(value_type = String)]
+    pub(crate) mode: BuildMode,
     /// The hash of the plan that it follows.
     pub(crate) plan: Option<String>,
     pub(crate) builds: CountsView,
@@ -144,13 +149,13 @@ impl EventView {
             search_key: event.envelope.search_key,
             manual: event.envelope.manual,
             requester: event.envelope.requester,
-            severity: name_of(&event.envelope.severity),
+            severity: event.envelope.severity,
             source: event.source,
             message_id: event.message_id,
             handler: event.handler,
             generation: event.generation,
             retry_of: event.retry_of.map(|id| id.0),
-            mode: name_of(&event.mode),
+            mode: event.mode,
             plan: event.plan.map(|plan| plan.to_string()),
             cancel_at: event.cancel_at,
             created_at: event.created_at,
@@ -167,19 +172,24 @@ pub(crate) struct BuildView {
     /// The number of its changes; also in the header `ETag`.
     pub(crate) version: u32,
     /// How far it is, as Freshmaker says it.
-    pub(crate) state: String,
+    pub(crate) state: &'static str,
     /// How far it is, in detail.
     pub(crate) detail: &'static str,
     pub(crate) reason: ReasonView,
     pub(crate) system: String,
-    pub(crate) artifact: String,
+    #[schema(value_type = String)]
+    pub(crate) artifact: ArtifactId,
     pub(crate) target: String,
     /// `real`, `scratch` or `dry_run`.
-    pub(crate) mode: String,
+    #[schema(value_type = String)]
+    pub(crate) mode: BuildMode,
     /// `current` or `successor`.
-    pub(crate) slot: String,
-    pub(crate) kind: String,
-    pub(crate) rebuild_reason: String,
+    #[schema(value_type = String)]
+    pub(crate) slot: BuildSlot,
+    #[schema(value_type = String)]
+    pub(crate) kind: ArtifactKind,
+    #[schema(value_type = String)]
+    pub(crate) rebuild_reason: RebuildReason,
     /// How many builds it waits for.
     pub(crate) pending: u32,
     pub(crate) priority: i64,
@@ -187,7 +197,7 @@ pub(crate) struct BuildView {
     pub(crate) tries: u32,
     pub(crate) estimate_s: Option<u64>,
     #[schema(value_type = Option<Object>)]
-    pub(crate) output: Option<Value>,
+    pub(crate) output: Option<Output>,
     pub(crate) not_before: Option<DateTime<Utc>>,
     pub(crate) cancel_at: Option<DateTime<Utc>>,
     pub(crate) created_at: DateTime<Utc>,
@@ -204,22 +214,22 @@ impl BuildView {
         Self {
             id: build.id.0,
             version: build.version,
-            state: name_of(&build.state.public()),
+            state: build.state.public().as_str(),
             detail: build.state.as_str(),
             reason: build.reason.into(),
             system: build.key.system,
-            artifact: build.key.artifact.as_str().to_owned(),
+            artifact: build.key.artifact,
             target: build.key.target,
-            mode: name_of(&build.key.mode),
-            slot: name_of(&build.slot),
-            kind: name_of(&build.kind),
-            rebuild_reason: name_of(&build.because),
+            mode: build.key.mode,
+            slot: build.slot,
+            kind: build.kind,
+            rebuild_reason: build.because,
             pending: build.pending,
             priority: build.priority,
             attempts: build.attempts,
             tries: build.tries,
             estimate_s: build.estimate.map(|estimate| estimate.as_secs()),
-            output: build.output.as_ref().map(json_of),
+            output: build.output,
             not_before: build.not_before,
             cancel_at: build.cancel_at,
             created_at: build.created_at,

@@ -11,6 +11,7 @@ use crate::auth::Allowed;
 use crate::extract::Name;
 use crate::problem::{Problem, ProblemCode};
 use askama::Template;
+use axum::http::StatusCode;
 use axum::response::Response;
 use freshmaker::backend::{BuildFilter, EventFilter, Paging};
 use freshmaker::plan::Explanation;
@@ -130,7 +131,19 @@ pub(crate) async fn page(visit: Visit, Name(id): Name) -> Result<Response, Probl
         asked,
         may_preview: visit.may(Allowed::REBUILDERS),
     };
-    answer(&visit, &page)
+    let is_unknown = page.is_unknown();
+    let mut response = answer(&visit, &page)?;
+    if is_unknown && response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
+    Ok(response)
+}
+
+impl ArtifactPage {
+    /// Whether nothing that was looked at has to do with an artifact of this name.
+    fn is_unknown(&self) -> bool {
+        self.builds.is_empty() && self.answers.is_empty()
+    }
 }
 
 /// The events that may have something to say about an artifact: the causes of its builds, and the

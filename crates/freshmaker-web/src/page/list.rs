@@ -33,6 +33,12 @@ impl List {
         let (facets, total) = facets(visit, names, rows);
         Self { facets, total, filter: Filter::new(visit, fields) }
     }
+
+    /// Says something more about the choice of this word.
+    pub(crate) fn note(&mut self, word: &str, note: &str) {
+        let choices = self.facets.iter_mut().flat_map(|facet| &mut facet.choices);
+        choices.filter(|choice| choice.word == word).for_each(|choice| choice.note = Some(note.to_owned()));
+    }
 }
 
 /// The form that narrows a list.
@@ -104,6 +110,8 @@ pub(crate) struct Facet {
 pub(crate) struct Choice {
     pub(crate) word: String,
     pub(crate) count: u64,
+    /// What else is to be known of these rows.
+    pub(crate) note: Option<String>,
     pub(crate) query: String,
     pub(crate) is_chosen: bool,
 }
@@ -134,7 +142,7 @@ fn facets<const N: usize>(
             .map(|(word, count)| {
                 let is_chosen = chosen[number].contains(&word);
                 let query = visit.query_with(parameter, if is_chosen { "" } else { word });
-                Choice { word: word.to_owned(), count, query, is_chosen }
+                Choice { word: word.to_owned(), count, note: None, query, is_chosen }
             })
             .collect();
         choices.sort_by_key(|choice| (!choice.is_chosen, std::cmp::Reverse(choice.count)));

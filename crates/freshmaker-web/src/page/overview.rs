@@ -133,7 +133,7 @@ async fn alarms(visit: &Visit, overview: &Overview) -> Result<Vec<Alarm>, Proble
     let client = web.client();
     let mut alarms = Vec::new();
     let since = earlier(web.now(), NEWS);
-    for group in web.ask(client.failures(Some(since))).await?.iter().take(ALARMS_MAX) {
+    for group in web.failures_since(since).await?.iter().take(ALARMS_MAX) {
         let newest = group.newest.as_ref().map_or("", |build| build.reason.text.as_str());
         let text = format!("{} failed in {}: {newest}", text::count(&group.count, "artifact"), group.system);
         alarms.push(Alarm::new("fail", text, "Mend the cause, then retry.", "failures", "failures"));

@@ -26,6 +26,7 @@ use freshmaker::handler::{ImagePushed, RebuildRequested, SourceChanged};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The most builds of a plan that are listed; the whole plan is behind the link to its JSON.
 const BUILDS_MAX: usize = 200;
@@ -140,6 +141,8 @@ struct PlanPage {
     frame: Frame,
     hash: Digest,
     kept: KeptPlan,
+    /// How long it takes at least.
+    at_least: Duration,
     hidden: usize,
     waves: usize,
     codes: Vec<super::event::Code>,
@@ -169,13 +172,20 @@ pub(crate) async fn page(visit: Visit, Hash(hash): Hash) -> Result<Response, Pro
 
 /// The same, compared with now; catalogs are asked for that.
 pub(crate) async fn difference(visit: Visit, Hash(hash): Hash) -> Result<Response, Problem> {
-    let kept = visit.web.ask(visit.web.client().kept_plan(&hash)).await?;
-    let now = visit.web.client().plan_again(&kept).await?;
-    let text = now.as_ref().map_or_else(|| NONE.to_owned(), |now| kept.plan.diff(now).without_times().to_string());
-    let is_same = now.is_some_and(|now| now.hash() == hash);
+    let compared = visit.web.compared(&hash).await?;
+    let is_same = compared.is_same();
+    let text = compared.diff().map_or_else(|| NONE.to_owned(), |diff| diff.without_times().to_string());
     let lines: Vec<_> = text.lines().take(LINES_MAX).map(str::to_owned).collect();
     let hidden = text.lines().count() - lines.len();
     show(&visit, hash, Some(Difference { is_same, lines, hidden })).await
+}
+
+/// How long a plan takes at least, with as many slots as the build systems have. Artifacts that
+/// name no system are built by the one that is configured, if there is one alone.
+fn at_least(plan: &Plan, limits: &BTreeMap<String, u32>) -> Duration {
+    let only = limits.values().next().copied().filter(|_| limits.len() == 1);
+    let slots = |system: Option<&str>| system.map_or(only, |system| limits.get(system).copied());
+    plan.lower_bound_by(|system| slots(system).unwrap_or(u32::MAX))
 }
 
 async fn show(visit: &Visit, hash: Digest, difference: Option<Difference>) -> Result<Response, Problem> {
@@ -186,6 +196,7 @@ async fn show(visit: &Visit, hash: Digest, difference: Option<Difference>) -> Re
     };
     let page = PlanPage {
         frame: visit.frame(Place::Plans, format!("Plan {}", hash.short())).json(json),
+        at_least: at_least(&kept.plan, &visit.web.concurrency_limits()),
         hidden: kept.plan.len().saturating_sub(BUILDS_MAX),
         waves: kept.plan.waves().count(),
         codes: super::event::codes(&kept.plan),
@@ -196,4 +207,31 @@ async fn show(visit: &Visit, hash: Digest, difference: Option<Difference>) -> Re
         may_apply: visit.may(Allowed::REBUILDERS),
     };
     answer(visit, &page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use freshmaker::{Artifact, ArtifactGraph, ArtifactKind};
+
+    #[test]
+    fn a_preview_takes_as_long_as_the_slots_need() {
+        let mut graph = ArtifactGraph::new();
+        for (name, system) in [("a", None), ("b", None), ("c", None), ("d", Some("slow"))] {
+            let image = Artifact::new(name, ArtifactKind::Image).with_source(name, None);
+            let image = image.with_estimate(Duration::from_secs(60));
+            graph.insert(match system {
+                Some(system) => image.with_system(system),
+                None => image,
+            });
+        }
+        let plan = graph.planner().rebuild("a").rebuild("b").rebuild("c").rebuild("d").plan().unwrap();
+        let minutes = |limits: &[(&str, u32)]| {
+            let limits = limits.iter().map(|(name, limit)| ((*name).to_owned(), *limit)).collect();
+            at_least(&plan, &limits).as_secs() / 60
+        };
+        assert_eq!(minutes(&[]), 1, "nothing is known of slots");
+        assert_eq!(minutes(&[("slow", 1)]), 3, "what names no system is built by the only one");
+        assert_eq!(minutes(&[("slow", 1), ("fast", 3)]), 1, "it is not known which of them builds the others");
+    }
 }

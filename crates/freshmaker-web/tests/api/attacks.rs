@@ -104,7 +104,7 @@ async fn no_path_leads_out() {
                 assert!(matches!(answer.status.as_u16(), 200 | 400 | 404), "{path}: {answer:?}");
                 assert!(!String::from_utf8_lossy(&answer.body).contains("root:"), "{path}");
             }
-            assert_eq!(answer_of(&service, &path).await.status == 200, start.contains("artifacts"), "{path}");
+            assert_eq!(answer_of(&service, &path).await.status == 200, start == "/api/3/artifacts/", "{path}");
         }
     }
 }
@@ -316,6 +316,13 @@ fn over(address: SocketAddr) -> Router {
     freshmaker_web::router(Client::new(Arc::new(PostgresStorage::new(&config).unwrap())), web)
 }
 
+/// Whether an answer says nothing about where the storage is, nor what was said there.
+fn is_plain(answer: &Answer, address: SocketAddr) -> bool {
+    let text = String::from_utf8_lossy(&answer.body).to_lowercase();
+    let names = [address.port().to_string(), "127.0.0.1".into(), "postgres".into(), "none".into(), "refused".into()];
+    !names.iter().any(|name| text.contains(name))
+}
+
 const ASKS_THE_STORAGE: [&str; 12] = [
     "/api/3/events",
     "/api/3/events/1",
@@ -341,11 +348,12 @@ async fn a_storage_that_is_away_is_told_with_a_time_to_come_back() {
         let answer = ask(&router, request(Method::GET, path)).await;
         assert_eq!((answer.problem().as_str(), answer.status.as_u16()), ("unavailable", 503), "{path}");
         assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0, "{path}: {answer:?}");
-        assert!(!String::from_utf8_lossy(&answer.body).contains(&address.to_string()), "{answer:?}");
+        assert!(is_plain(&answer, address), "{path}: {answer:?}");
     }
     let message = json!({"topic": "image.pushed", "body": {"image": "base"}});
     let write = ask(&router, post("/api/3/messages", &message)).await;
     assert_eq!((write.problem().as_str(), write.header("retry-after").is_empty()), ("unavailable", false));
+    assert!(is_plain(&write, address), "{write:?}");
     assert_eq!(ask(&router, request(Method::GET, "/healthz")).await.status, 200);
     let ready = ask(&router, request(Method::GET, "/readyz")).await;
     assert_eq!((ready.status.as_u16(), &ready.json()["ready"]), (503, &json!(false)));

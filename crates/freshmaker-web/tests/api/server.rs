@@ -1,6 +1,7 @@
 //! The server, over sockets of this machine.
 
 use super::support::Service;
+use freshmaker_web::Quota;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -56,6 +57,61 @@ async fn a_server_answers_and_ends_its_streams() {
     stream.read_to_string(&mut rest).await.unwrap();
     assert!(rest.ends_with("0\r\n\r\n"), "the stream ended as it should: {rest:?}");
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// Streams are written without the buffers of the server. They are the same for their readers,
+/// whether they are asked for at the beginning of a connection or later.
+#[tokio::test]
+async fn streams_begin_a_connection_or_come_later_on_it() {
+    let service = Service::new(|config| {
+        config.authentication.none = true;
+        config.limits.requests = Quota { per_minute: u32::MAX, burst: u32::MAX };
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(freshmaker_web::serve(listener, service.router.clone(), std::future::pending()));
+    let ask = "GET /api/3/stream HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut first = TcpStream::connect(address).await.unwrap();
+    first.write_all(ask.as_bytes()).await.unwrap();
+    let told = until(&mut first, "retry: 2000").await.to_lowercase();
+    assert!(told.contains("\r\nconnection: close\r\n"), "it has the connection for itself: {told}");
+    let mut later = TcpStream::connect(address).await.unwrap();
+    later.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    until(&mut later, "ok\n").await;
+    later.write_all(ask.as_bytes()).await.unwrap();
+    let other = until(&mut later, "retry: 2000").await.to_lowercase();
+    for told in [&told, &other] {
+        assert!(told.starts_with("http/1.1 200 ok\r\n"), "{told}");
+        for header in ["content-type: text/event-stream", "transfer-encoding: chunked", "date: ", "x-request-id: "] {
+            assert!(told.contains(&format!("\r\n{header}")), "{header}: {told}");
+        }
+        // Each chunk has its length in front.
+        let (_, body) = told.split_once("\r\n\r\n").unwrap();
+        let (length, rest) = body.split_once("\r\n").unwrap();
+        assert_eq!(usize::from_str_radix(length, 16).unwrap(), rest.trim_end_matches("\r\n").len(), "{body:?}");
+    }
+    service.push("base").await;
+    service.settle().await;
+    for stream in [&mut first, &mut later] {
+        until(stream, "event: event.changed").await;
+    }
+    // A place is free when its reader has gone.
+    assert_eq!(streams(&service).await, 2);
+    drop((first, later));
+    while streams(&service).await > 0 {
+        tokio::task::yield_now().await;
+    }
+    // HEAD has no body to wait for.
+    let mut head = TcpStream::connect(address).await.unwrap();
+    head.write_all(ask.replace("GET", "HEAD").as_bytes()).await.unwrap();
+    assert!(until(&mut head, "\r\n\r\n").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    server.abort();
+}
+
+async fn streams(service: &Service) -> usize {
+    let metrics = String::from_utf8(service.get("/metrics").await.body).unwrap();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("freshmaker_sse_subscribers "));
+    line.unwrap().parse().unwrap()
 }
 
 #[tokio::test]

@@ -166,8 +166,15 @@ async fn an_artifact_that_was_left_out_is_found() {
     assert!(attributes(&part, "href").contains(&"./artifacts/other-app"), "{part}");
     let nothing = page(&service, "/search?q=nosuch").await;
     assert!(nothing.contains("plans of the 11 latest events"), "{nothing}");
-    let unknown = page(&service, "/artifacts/nosuch").await;
-    assert!(unknown.contains("No event has to do with it"), "{unknown}");
+    let unknown = ask(&service.router, html(Method::GET, "/artifacts/nosuch")).await;
+    let shown = text(&unknown);
+    assert_eq!(unknown.status, 404, "{shown}");
+    assert!(shown.contains("Nothing is known here of an artifact with this name. Look whether"), "{shown}");
+    assert!(shown.contains("No event has to do with it"), "{shown}");
+    assert!(attributes(&shown, "href").contains(&"./search?q=nosuch"), "{shown}");
+    // Who asks about an event is told of that event.
+    let asked = page(&service, "/artifacts/nosuch?event=1").await;
+    assert!(asked.contains("UNAFFECTED"), "{asked}");
     let number = newest(&service).await;
     let event = ask(&service.router, html(Method::GET, &format!("/search?q=event%20{number}"))).await;
     assert_eq!(event.header("location"), format!("./events/{number}"));
@@ -258,6 +265,8 @@ async fn a_plan_that_was_confirmed_is_not_asked_about_again() {
     assert!(page(&service, &format!("/events/{follows}")).await.contains("asked about"), "it leads back");
     let list = page(&service, "/events").await;
     assert!(list.contains("CONFIRMED") && !list.contains("ASKS FIRST"), "{list}");
+    let (_, choice) = list.split_once("reason=ask_first").expect("the list can be narrowed to it");
+    assert!(choice.split_once("</li>").unwrap().0.contains(", 1 confirmed"), "{choice}");
 }
 
 #[tokio::test(start_paused = true)]
