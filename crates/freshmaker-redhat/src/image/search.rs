@@ -1,6 +1,7 @@
 use super::fixes::Fixes;
 use super::{CatalogImage, IMAGES_MAX, NewerReleases, Releases};
 use crate::contracts::{Containing, Images, Recipes};
+use freshmaker::Reason;
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::{Error, Remedy, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,6 +112,41 @@ impl ImageSearch {
     /// If the catalog or the build system cannot be asked; [`Corrupt`](Remedy::Corrupt) if they
     /// name more than [`IMAGES_MAX`] images, or a parent of a parent without end.
     pub async fn find(&self, fixed: &BTreeSet<Nvr>, content_sets: &BTreeSet<String>) -> Result<Releases> {
+        let mut found = self.nothing_found(fixed);
+        let wanted = Containing { packages: found.packages.clone(), content_sets: content_sets.clone() };
+        self.images.containing(&wanted).await?.into_iter().for_each(|image| found.add(image));
+        self.complete(found, fixed, content_sets).await
+    }
+
+    /// Returns what is known about these images, offered or not, as [`find`](Self::find) does about
+    /// all. One that uses none of the content sets, if there are any, is
+    /// [rejected](CatalogImage::rejected) with the code `not_affected`. Images that the catalog
+    /// does not have are left out.
+    ///
+    /// # Errors
+    /// Those of [`find`](Self::find).
+    pub async fn find_named(
+        &self,
+        named: &BTreeSet<Nvr>,
+        fixed: &BTreeSet<Nvr>,
+        content_sets: &BTreeSet<String>,
+    ) -> Result<Releases> {
+        let mut found = self.nothing_found(fixed);
+        for mut image in self.images.images(named, &found.packages).await? {
+            if !named.contains(&image.nvr) {
+                continue;
+            }
+            (image.affected, image.named) = (true, true);
+            if !content_sets.is_empty() && image.content_sets.is_disjoint(content_sets) {
+                let text = "it uses no content set that the fixed packages are shipped to";
+                image.rejected = Some(Reason::new("not_affected", text));
+            }
+            found.add(image);
+        }
+        self.complete(found, fixed, content_sets).await
+    }
+
+    fn nothing_found(&self, fixed: &BTreeSet<Nvr>) -> Found {
         let mut found = Found::default();
         if self.one_distribution {
             found.fixes.leave_other_distributions();
@@ -119,8 +155,16 @@ impl ImageSearch {
             found.packages.insert(rpm.name().to_owned());
             found.fixes.insert(rpm.clone());
         }
-        let wanted = Containing { packages: found.packages.clone(), content_sets: content_sets.clone() };
-        self.images.containing(&wanted).await?.into_iter().for_each(|image| found.add(image));
+        found
+    }
+
+    /// Adds to the images in question what they are built from, and what could be used instead.
+    async fn complete(
+        &self,
+        mut found: Found,
+        fixed: &BTreeSet<Nvr>,
+        content_sets: &BTreeSet<String>,
+    ) -> Result<Releases> {
         let mut layer: BTreeSet<Nvr> = found.images.keys().filter(|nvr| found.needs_fix(nvr)).cloned().collect();
         for _ in 0..LAYERS_MAX {
             if layer.is_empty() {
