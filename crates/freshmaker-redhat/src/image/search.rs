@@ -4,7 +4,7 @@ use crate::contracts::{Containing, Images, Recipes};
 use freshmaker::Reason;
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::{Error, Remedy, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Most images from a released one down to the base that it is built on, one on the other. A longer
@@ -17,6 +17,9 @@ const LAYERS_MAX: usize = 100;
 ///
 /// Catalogs leave the epochs of packages out. A package without one is taken to have the epoch of
 /// its fix; otherwise no image would ever have a fix whose epoch is not 0.
+///
+/// A parent of which the catalog has no content sets gets those of the nearest image that is built
+/// on it, unless an older release has some.
 ///
 /// An image whose recipe cannot be told is kept with the reason, and so is a parent that the
 /// catalog does not have. The packages of such a parent come from the build system.
@@ -67,6 +70,33 @@ impl Found {
         match self.images.get_mut(&image.nvr) {
             Some(known) => known.unite(image),
             None => drop(self.images.insert(image.nvr.clone(), image)),
+        }
+    }
+}
+
+impl Found {
+    /// Lets parents without content sets have those of the nearest image that is built on them. Of
+    /// several that are equally near, the first by name counts.
+    fn lend_content_sets(&mut self) {
+        let own = |(nvr, image): (&Nvr, &CatalogImage)| (!image.content_sets.is_empty()).then(|| nvr.clone());
+        let mut waiting: VecDeque<(Nvr, Nvr)> =
+            self.images.iter().filter_map(own).map(|nvr| (nvr.clone(), nvr)).collect();
+        let mut lenders: BTreeMap<Nvr, Nvr> = waiting.iter().cloned().collect();
+        while let Some((child, lender)) = waiting.pop_front() {
+            // A parent without a fix is only used by images that need the fix as well.
+            let Some(image) = self.images.get(&child).filter(|_| self.needs_fix(&child)) else { continue };
+            for (parent, _) in &image.parents {
+                if self.images.contains_key(parent) && !lenders.contains_key(parent) {
+                    lenders.insert(parent.clone(), lender.clone());
+                    waiting.push_back((parent.clone(), lender.clone()));
+                }
+            }
+        }
+        for (nvr, lender) in lenders.iter().filter(|(nvr, lender)| nvr != lender) {
+            let lent = self.images[lender].content_sets.clone();
+            if let Some(image) = self.images.get_mut(nvr) {
+                image.borrowed_content_sets.extend(lent);
+            }
         }
     }
 }
@@ -169,6 +199,7 @@ impl ImageSearch {
         for _ in 0..LAYERS_MAX {
             if layer.is_empty() {
                 self.stand_ins(&mut found).await?;
+                found.lend_content_sets();
                 let system = self.system.as_deref();
                 found.images.values_mut().for_each(|image| image.artifact.system = system.map(str::to_owned));
                 return Ok(self.releases(found, fixed, content_sets));

@@ -24,8 +24,8 @@ async fn only_the_named_images_and_what_they_need_are_rebuilt() {
         panic!("a plan")
     };
     assert_eq!(waves(&plan), [["base-container-9-1"], ["python-container-3-1"]]);
-    let codes = ["fresh-container-1-1", "strange-container-1-1"]
-        .map(|name| plan.excluded(&name.into()).unwrap().code.as_str());
+    let codes =
+        ["fresh-container-1-1", "strange-container-1-1"].map(|name| plan.excluded(&name.into()).unwrap().code.as_str());
     assert_eq!(codes, ["already_fixed", "not_affected"]);
     let why = plan.excluded(&"strange-container-1-1".into()).unwrap();
     assert_eq!(why.text, "the catalog of images does not have it");
@@ -45,9 +45,10 @@ async fn a_named_image_need_not_be_offered() {
     ];
     let alone = json!({ "errata_id": 28484, "container_images": ["base-container-9-1"] });
     let older = json!({ "errata_id": 28484, "container_images": ["app-container-1-1", "strange-container-1-1"] });
-    for (request, expected) in
-        [(alone, vec![vec!["base-container-9-1"]]), (older, vec![vec!["base-container-9-1"], vec!["app-container-1-1"]])]
-    {
+    for (request, expected) in [
+        (alone, vec![vec!["base-container-9-1"]]),
+        (older, vec![vec!["base-container-9-1"], vec!["app-container-1-1"]]),
+    ] {
         let world = Arc::new(World::new(FIXED, &images));
         let request: ManualRebuild = serde_json::from_value(request).unwrap();
         let handler = RebuildImagesOnRequest(affected(&world));

@@ -36,12 +36,15 @@ pub(super) struct Known {
     pub(super) broken: Option<&'static str>,
     /// Composes that it was built with.
     pub(super) composes: &'static [i64],
-    /// Content sets; `baseos` if there are none here.
+    /// Content sets; `baseos` if there are none here, and none at all if this is [`NO_SETS`].
     pub(super) content_sets: &'static [&'static str],
     pub(super) flatpak: bool,
     /// Why nobody knows where its packages come from.
     pub(super) of_unknown_origin: Option<&'static str>,
 }
+
+/// The catalog names no content set.
+pub(super) const NO_SETS: &[&str] = &["none"];
 
 /// A build of packages, and the tag in which it is the latest of its name.
 type Tagged = (&'static str, Option<&'static str>);
@@ -109,7 +112,11 @@ impl World {
         let known = self.images.get(image).filter(|known| !known.unknown_to_catalog)?;
         let rpms = known.rpms.iter().map(|rpm| nvr(rpm)).filter(|rpm| packages.contains(rpm.name()));
         let described = CatalogImage::new(image.clone()).in_repository(known.repository.unwrap_or(image.name()));
-        let sets = if known.content_sets.is_empty() { &["baseos"] } else { known.content_sets };
+        let sets: &[&str] = match known.content_sets {
+            [] => &["baseos"],
+            NO_SETS => &[],
+            sets => sets,
+        };
         let described = sets.iter().fold(described, |image, set| image.with_content_set(*set));
         let described = rpms.fold(described.with_known_rpms(), CatalogImage::with_rpm);
         Some(described.with_publication(match known {
