@@ -1,0 +1,27 @@
+//! What callers of the service are used to, although no document says so.
+
+use super::{api, get, open};
+use crate::fixture::store;
+use freshmaker::Client;
+use freshmaker_testing::world::World;
+use freshmaker_web::axum::Router;
+use serde_json::json;
+
+async fn over_fixture(world: &World) -> Router {
+    store(world.storage.as_ref(), &super::recorded()["fixture"]).await;
+    let client = Client::new(world.storage.clone()).with_clock(world.clock.clone());
+    api(world, client, open()).router()
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_leave_the_characters_that_python_leaves() {
+    let router = over_fixture(&World::new()).await;
+    let all = "x=%20%21%22%23%24%25%26%27%28%29%2A%2B%2C-.%2F%3A%3B%3C%3D%3E%3F%40%5B%5C%5D%5E_%60%7B%7C%7D%7E%C3%BC";
+    let meta = get(&router, &format!("/api/2/events/?message_id=ID%3A1.RHSA-2026%3A1001-01&{all}")).await.json();
+    assert_eq!(
+        meta["meta"]["first"],
+        "http://localhost:5001/api/2/events/?page=1&per_page=10&message_id=ID:1.RHSA-2026:1001-01\
+         &x=+!%22%23$%25%26'()*%2B,-./:;%3C%3D%3E?@%5B%5C%5D%5E_%60%7B%7C%7D~%C3%BC"
+    );
+    assert_eq!(meta["meta"]["total"], 1);
+}
