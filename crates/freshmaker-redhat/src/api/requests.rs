@@ -216,7 +216,7 @@ struct NewBuilds {
     container_images: Vec<String>,
     /// The build target; that of the branch if it is missing.
     brew_target: Option<String>,
-    /// An earlier event whose rebuilds the request builds on.
+    /// An earlier async build that the request goes on with. All named images are built.
     freshmaker_event_id: Option<i64>,
     /// Whether nothing is really built.
     #[serde(default)]
