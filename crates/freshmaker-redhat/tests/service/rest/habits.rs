@@ -1,6 +1,6 @@
 //! What callers of the service are used to, although no document says so.
 
-use super::{api, get, open};
+use super::{api, ask, get, open, request};
 use crate::fixture::store;
 use freshmaker::Client;
 use freshmaker_testing::world::World;
@@ -24,4 +24,30 @@ async fn links_leave_the_characters_that_python_leaves() {
          &x=+!%22%23$%25%26'()*%2B,-./:;%3C%3D%3E?@%5B%5C%5D%5E_%60%7B%7C%7D~%C3%BC"
     );
     assert_eq!(meta["meta"]["total"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn doubled_slashes_lead_to_single_ones() {
+    let router = over_fixture(&World::new()).await;
+    for (path, place) in [
+        ("/api//1/events/1", "/api/1/events/1"),
+        ("/api/1//events/?a=b//c", "/api/1/events/?a=b//c"),
+        ("/api/1/events//", "/api/1/events/"),
+        ("/api///2//builds", "/api/2/builds"),
+        ("//api/1/events/", "/api/1/events/"),
+        ("/api/1/verify-image//a-1-1", "/api/1/verify-image/a-1-1"),
+    ] {
+        for method in ["GET", "POST"] {
+            let told = ask(&router, request(method, path, &[], "")).await;
+            let place = format!("http://localhost:5001{place}");
+            assert_eq!((told.status, told.header("location")), (308, place.as_str()), "{method} {path}: {told:?}");
+        }
+    }
+    for path in ["//evil.example/api/1/", "/api//4/events/", "//", "/api//3/events"] {
+        let told = get(&router, path).await;
+        assert_eq!((told.status, told.header("location")), (404, ""), "{path}: {told:?}");
+    }
+    let nested = Router::new().nest("/rebuilds", router);
+    let told = get(&nested, "/rebuilds/api//1/events/1").await;
+    assert_eq!((told.status, told.header("location")), (308, "http://localhost:5001/rebuilds/api/1/events/1"));
 }
