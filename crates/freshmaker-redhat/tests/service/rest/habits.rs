@@ -1,16 +1,24 @@
 //! What callers of the service are used to, although no document says so.
 
-use super::{api, ask, get, open, request};
+use super::{JSON, api, ask, deciding, get, open, post, request, while_running};
+use crate::each;
 use crate::fixture::store;
-use freshmaker::Client;
+use freshmaker::{Client, Engine};
 use freshmaker_testing::world::World;
 use freshmaker_web::axum::Router;
-use serde_json::json;
+use serde_json::{Value, json};
 
 async fn over_fixture(world: &World) -> Router {
     store(world.storage.as_ref(), &super::recorded()["fixture"]).await;
     let client = Client::new(world.storage.clone()).with_clock(world.clock.clone());
     api(world, client, open()).router()
+}
+
+async fn decided(world: &World) -> (Engine, Router) {
+    store(world.storage.as_ref(), &super::recorded()["fixture"]).await;
+    let engine = deciding(world).build().unwrap();
+    let router = api(world, engine.client(), open()).router();
+    (engine, router)
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,4 +58,34 @@ async fn doubled_slashes_lead_to_single_ones() {
     let nested = Router::new().nest("/rebuilds", router);
     let told = get(&nested, "/rebuilds/api//1/events/1").await;
     assert_eq!((told.status, told.header("location")), (308, "http://localhost:5001/rebuilds/api/1/events/1"));
+}
+
+fn nothing() -> [Value; 7] {
+    [json!(null), json!(false), json!(0), json!(0.0), json!(""), json!([]), json!({})]
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_python_counts_as_nothing_is_nothing() {
+    let world = World::new();
+    let (engine, router) = decided(&world).await;
+    while_running(&engine, async {
+        for nothing in nothing() {
+            for key in ["freshmaker_event_id", "bundle_related_image_overrides"] {
+                let body = json!({ "errata_id": 7001, key: nothing });
+                let told = post(&router, "/api/1/builds/", &body).await;
+                assert_eq!(told.status, 200, "{body}: {told:?}");
+            }
+            for key in ["freshmaker_event_id", "brew_target"] {
+                let body = json!({ "dist_git_branch": "main", "container_images": ["foo"], key: nothing });
+                let told = post(&router, "/api/1/async-builds/", &body).await;
+                assert_eq!(told.status, 200, "{body}: {told:?}");
+            }
+            let told = post(&router, "/api/1/builds/", &json!({ "errata_id": nothing })).await;
+            assert!(told.status == 400 && told.error().starts_with("You must at least provide"), "{told:?}");
+            let body = json!({ "dist_git_branch": nothing, "container_images": ["foo"] });
+            let told = post(&router, "/api/1/async-builds/", &body).await;
+            assert!(told.status == 400 && told.error().starts_with("\"dist_git_branch\" and"), "{told:?}");
+        }
+    })
+    .await;
 }
