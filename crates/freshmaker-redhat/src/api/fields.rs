@@ -83,10 +83,13 @@ impl Fields {
     }
 
     /// Refuses other keys than those that the description of a body has: `dry-run` instead of
-    /// `dry_run` must not start a real rebuild.
-    pub(super) fn only<T: ToSchema>(&self) -> Result<(), Failure> {
-        let known = keys::<T>();
-        match self.0.keys().find(|key| !known.contains(key)) {
+    /// `dry_run` must not start a real rebuild. Those in `unused` are known to the service, and may
+    /// be there without a value.
+    pub(super) fn only<T: ToSchema>(&self, unused: &[&str]) -> Result<(), Failure> {
+        let mut known = keys::<T>();
+        known.retain(|key| !unused.contains(&key.as_str()));
+        let is_unused = |key: &str| unused.contains(&key) && self.given(key).is_none();
+        match self.0.keys().find(|key| !known.contains(key) && !is_unused(key)) {
             None => Ok(()),
             Some(key) => {
                 let key: String = key.chars().take(NAME_MAX).collect();

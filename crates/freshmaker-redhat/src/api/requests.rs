@@ -104,6 +104,17 @@ struct NewRebuild {
     metadata: Option<Value>,
     #[schema(schema_with = overrides_or_nothing)]
     bundle_related_image_overrides: Option<Value>,
+    #[schema(schema_with = unused)]
+    dist_git_branch: Option<Value>,
+    #[schema(schema_with = unused)]
+    brew_target: Option<Value>,
+}
+
+/// Keys of async builds alone.
+const OF_NAMED: [&str; 2] = ["dist_git_branch", "brew_target"];
+
+fn unused() -> Schema {
+    or_nothing(None, "A key of the other sort of requests, which has no value here.")
 }
 
 fn advisory_or_nothing() -> Schema {
@@ -142,7 +153,7 @@ pub(super) async fn manual(
     let fields = Fields::read(&headers, &body)?;
     let Common { event, images, dry_run, metadata } = common(&api, &fields).await?;
     let overrides = overrides(&fields, &images)?;
-    fields.only::<NewRebuild>()?;
+    fields.only::<NewRebuild>(&OF_NAMED)?;
     if let Some(wrong) = images.iter().find(|image| image.parse::<Nvr>().is_err()) {
         return Err(Failure::bad(format!("\"container_images\": {wrong:?} is no name-version-release.")));
     }
@@ -223,6 +234,12 @@ struct NewBuilds {
     brew_target: Option<Value>,
     #[schema(schema_with = async_build_or_nothing)]
     freshmaker_event_id: Option<Value>,
+    #[schema(schema_with = unused)]
+    errata_id: Option<Value>,
+    #[schema(schema_with = unused)]
+    force: Option<Value>,
+    #[schema(schema_with = unused)]
+    bundle_related_image_overrides: Option<Value>,
     /// Whether nothing is really built.
     #[serde(default)]
     dry_run: bool,
@@ -230,6 +247,9 @@ struct NewBuilds {
     #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
 }
+
+/// Keys of requests about an advisory alone.
+const OF_ADVISORIES: [&str; 3] = ["errata_id", "force", "bundle_related_image_overrides"];
 
 fn target_or_nothing() -> Schema {
     or_nothing(Some(&Type::String), "The build target; that of the branch if it is missing.")
@@ -266,7 +286,7 @@ pub(super) async fn named(
         let text = "\"dist_git_branch\" and \"container_images\" are required in the request for async builds";
         return Err(Failure::bad(text));
     };
-    fields.only::<NewBuilds>()?;
+    fields.only::<NewBuilds>(&OF_ADVISORIES)?;
     if images.iter().any(String::is_empty) {
         return Err(Failure::bad("\"container_images\": an empty name is none."));
     }

@@ -156,7 +156,8 @@ fn missing_facts_are_noted_rule_by_rule() {
 
     let all = json!({ "advisory_name": "RHSA-.*", "published": false });
     let conversion = converted(&json!({ "HANDLER_BUILD_ALLOWLIST": { "global": { "image": all } } }));
-    let text = format!("{no_fact} that all repositories are searched, while here only published ones and exceptions are");
+    let text =
+        format!("{no_fact} that all repositories are searched, while here only published ones and exceptions are");
     assert!(conversion.notes.iter().any(|note| note.text == format!("{text}; {left_out}")), "{:?}", conversion.notes);
     assert!(self::policy(&conversion).judge(&exception).allowed);
 

@@ -89,3 +89,39 @@ async fn what_python_counts_as_nothing_is_nothing() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_the_other_request_may_be_there_without_a_value() {
+    let world = World::new();
+    let (engine, router) = decided(&world).await;
+    let named = json!({ "dist_git_branch": "main", "container_images": ["foo"] });
+    let with = |body: &Value, key: &str, value: Value| {
+        let mut body = body.clone();
+        body[key] = value;
+        body
+    };
+    let cases = [
+        ("/api/1/async-builds/", &named, ["errata_id", "bundle_related_image_overrides"]),
+        ("/api/1/builds/", &json!({ "errata_id": 7001 }), ["dist_git_branch", "brew_target"]),
+    ];
+    while_running(&engine, async {
+        for (path, body, keys) in cases {
+            for key in keys {
+                for nothing in nothing() {
+                    let body = with(body, key, nothing);
+                    let told = post(&router, path, &body).await;
+                    assert_eq!(told.status, 200, "{body}: {told:?}");
+                }
+            }
+        }
+        let told = post(&router, "/api/1/async-builds/", &with(&named, "force", json!(false))).await;
+        assert_eq!(told.status, 200, "{told:?}");
+        for (key, value) in [("force", json!(true)), ("errata_id", json!(7))] {
+            let told = post(&router, "/api/1/async-builds/", &with(&named, key, value)).await;
+            let known = "\"brew_target\", \"container_images\", \"dist_git_branch\", \"dry_run\", \
+                         \"freshmaker_event_id\", \"metadata\"";
+            assert_eq!((told.status, told.error()), (400, format!("\"{key}\" is not known here, there are {known}.")));
+        }
+    })
+    .await;
+}
