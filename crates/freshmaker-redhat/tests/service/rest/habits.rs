@@ -125,3 +125,22 @@ async fn keys_of_the_other_request_may_be_there_without_a_value() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn pages_far_behind_the_end_are_empty() {
+    for world in each() {
+        let router = over_fixture(&world).await;
+        for (page, shown) in [
+            ("5000000000", 5_000_000_000_u64),
+            ("9223372036854775807", 9_223_372_036_854_775_807),
+            ("99999999999999999999", 9_223_372_036_854_775_807),
+        ] {
+            for list in ["events/?", "builds/?", "events/?order_by=message_id&"] {
+                let told = get(&router, &format!("/api/2/{list}page={page}&per_page={page}")).await.json();
+                assert_eq!((&told["items"], &told["meta"]["page"]), (&json!([]), &json!(shown)), "{told}");
+                let before = format!("page={}&per_page=100", shown - 1);
+                assert!(told["meta"]["prev"].as_str().unwrap().contains(&before), "{told}");
+            }
+        }
+    }
+}
