@@ -144,3 +144,17 @@ async fn pages_far_behind_the_end_are_empty() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn numbers_that_no_row_has_find_nothing() {
+    let router = over_fixture(&World::new()).await;
+    let large = "9".repeat(24);
+    for filter in ["event_id", "dep_on_id", "build_id", "event_type_id"] {
+        let told = get(&router, &format!("/api/1/builds/?{filter}={large}")).await;
+        assert_eq!((told.status, &told.json()["meta"]["total"]), (200, &json!(0)), "{filter}: {told:?}");
+    }
+    for value in [&large, ""] {
+        let told = get(&router, &format!("/api/1/events/?event_type_id={value}")).await;
+        assert_eq!((told.status, &told.json()["meta"]["total"]), (200, &json!(0)), "{value}: {told:?}");
+    }
+}
