@@ -22,9 +22,10 @@ impl Fields {
     /// # Errors
     /// 415 if it is said to be something else than JSON, 400 if it is no JSON object.
     pub(super) fn read(headers: &HeaderMap, body: &Bytes) -> Result<Self, Failure> {
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or(TYPES[0]);
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
-        if !TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind)) && !kind.ends_with("+json") {
+        // One without a name is as if there were none.
+        if !kind.is_empty() && !TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind)) && !kind.ends_with("+json") {
             let text = "The body must be application/json.".to_owned();
             return Err(Failure::Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
         }

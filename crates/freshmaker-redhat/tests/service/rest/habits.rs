@@ -158,3 +158,12 @@ async fn numbers_that_no_row_has_find_nothing() {
         assert_eq!((told.status, &told.json()["meta"]["total"]), (200, &json!(0)), "{value}: {told:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_without_a_type_is_read() {
+    let router = over_fixture(&World::new()).await;
+    for headers in [&[][..], &[("content-type", "")], &[("content-type", " ;charset=utf-8")]] {
+        let told = ask(&router, request("POST", "/api/1/builds/", headers, "{}")).await;
+        assert!(told.status == 400 && told.error().starts_with("You must at least provide"), "{told:?}");
+    }
+}
