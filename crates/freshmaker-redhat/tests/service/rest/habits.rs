@@ -167,3 +167,18 @@ async fn a_body_without_a_type_is_read() {
         assert!(told.status == 400 && told.error().starts_with("You must at least provide"), "{told:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_path_of_the_base_is_in_all_addresses() {
+    let world = World::new();
+    store(world.storage.as_ref(), &super::recorded()["fixture"]).await;
+    let client = Client::new(world.storage.clone()).with_clock(world.clock.clone());
+    let router = api(&world, client, open()).base_url("https://h.example/fm/").router();
+    let told = get(&router, "/api/1/events/?per_page=1").await.json();
+    assert_eq!(told["meta"]["last"], "https://h.example/fm/api/1/events/?page=4&per_page=1");
+    assert_eq!(told["items"][0]["url"], "/fm/api/1/events/4");
+    let builds = get(&router, "/api/1/builds/1").await.json();
+    assert_eq!(builds["url"], "/fm/api/1/builds/1");
+    let waiting = ask(&router, request("POST", "/api/1/builds/", &[JSON], r#"{"errata_id": 7}"#)).await.json();
+    assert!(waiting["url"].as_str().unwrap().starts_with("/fm/api/3/messages/"), "{waiting}");
+}
