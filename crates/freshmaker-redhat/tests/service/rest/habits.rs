@@ -21,6 +21,7 @@ async fn decided(world: &World) -> (Engine, Router) {
     (engine, router)
 }
 
+/// The links are equal to those of the service, byte by byte.
 #[tokio::test(start_paused = true)]
 async fn links_leave_the_characters_that_python_leaves() {
     let router = over_fixture(&World::new()).await;
@@ -60,6 +61,7 @@ async fn doubled_slashes_lead_to_single_ones() {
     assert_eq!((told.status, told.header("location")), (308, "http://localhost:5001/rebuilds/api/1/events/1"));
 }
 
+/// Values that Python counts as nothing.
 fn nothing() -> [Value; 7] {
     [json!(null), json!(false), json!(0), json!(0.0), json!(""), json!([]), json!({})]
 }
@@ -126,6 +128,7 @@ async fn keys_of_the_other_request_may_be_there_without_a_value() {
     .await;
 }
 
+/// A page that no list has is shown with its number.
 #[tokio::test(start_paused = true)]
 async fn pages_far_behind_the_end_are_empty() {
     for world in each() {
@@ -168,6 +171,7 @@ async fn a_body_without_a_type_is_read() {
     }
 }
 
+/// Behind a proxy that serves it below a path, all addresses have that path.
 #[tokio::test(start_paused = true)]
 async fn the_path_of_the_base_is_in_all_addresses() {
     let world = World::new();
