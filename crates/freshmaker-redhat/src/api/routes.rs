@@ -12,7 +12,7 @@ use freshmaker_web::axum::middleware::{Next, from_fn_with_state};
 use freshmaker_web::axum::response::{IntoResponse, Redirect, Response};
 use freshmaker_web::axum::routing::{MethodRouter, any, get, options};
 use freshmaker_web::axum::{self, Router};
-use freshmaker_web::{Allowed, Caller, Role};
+use freshmaker_web::{Allowed, Caller, Problem, ProblemCode, Role};
 use std::collections::BTreeMap;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
@@ -152,13 +152,17 @@ async fn with_slash(place: Place) -> Redirect {
 async fn elsewhere(place: Place, request: Request) -> Result<Redirect, answer::Failure> {
     let path = request.uri().path();
     let single = single_slashes(path);
-    let is_ours = VERSIONS.iter().any(|version| single.starts_with(&format!("{version}/")));
-    match place.address.strip_suffix(path) {
-        Some(before) if is_ours && single != path => {
+    let is_ours =
+        |path: &str| VERSIONS.iter().any(|version| path == *version || path.starts_with(&format!("{version}/")));
+    if !is_ours(&single) {
+        return Err(Problem::new(ProblemCode::NoSuchPath, "nothing is served at this path").into());
+    }
+    match place.address.strip_suffix(path).filter(|_| single != path) {
+        Some(before) => {
             let query = place.query.map(|query| format!("?{query}")).unwrap_or_default();
             Ok(Redirect::permanent(&format!("{before}{single}{query}")))
         }
-        _ => Err(answer::no_such_path().await),
+        None => Err(answer::no_such_path().await),
     }
 }
 

@@ -55,6 +55,7 @@ async fn doubled_slashes_lead_to_single_ones() {
     for path in ["//evil.example/api/1/", "/api//4/events/", "//", "/api//3/events"] {
         let told = get(&router, path).await;
         assert_eq!((told.status, told.header("location")), (404, ""), "{path}: {told:?}");
+        assert_eq!(told.header("content-type"), "application/problem+json", "as other paths: {told:?}");
     }
     let nested = Router::new().nest("/rebuilds", router);
     let told = get(&nested, "/rebuilds/api//1/events/1").await;
