@@ -99,7 +99,7 @@ pub(crate) struct Advisories {
     /// Keys that packages of repositories for images are signed with, best first.
     #[serde(default)]
     pub(crate) sigkeys: Vec<String>,
-    /// Files of repositories that base images are built with, by name and version of the image.
+    /// Files of repositories that images are built with, by name and version of the image.
     #[serde(default)]
     pub(crate) extra_repositories: BTreeMap<String, Vec<String>>,
     /// Whether rebuilds do not become the latest builds of their targets.

@@ -51,7 +51,7 @@ pub(super) async fn patch(
     match fields.get("action") {
         None => return Err(Failure::bad("Missing action in request. Don't know what to do with the event.")),
         Some(action) if action != "cancel" => return Err(Failure::bad("Unsupported action requested.")),
-        Some(_) => fields.only::<NewAction>()?,
+        Some(_) => fields.only::<NewAction>(&[])?,
     }
     let event = found(&api, EventId(id)).await?;
     if api.web.must_decide(&caller, "cancel", &event).await.is_err() {

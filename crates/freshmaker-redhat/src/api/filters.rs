@@ -1,7 +1,7 @@
 //! The filters of lists. `None` means that no row can match.
 
 use super::answer::Failure;
-use super::paging::First;
+use super::paging::{First, saturated};
 use crate::messages::{NUMBERS, RESERVED_KINDS};
 use freshmaker::artifact::{ArtifactId, ArtifactKind};
 use freshmaker::backend::{BuildFilter, EventFilter};
@@ -77,7 +77,9 @@ pub(super) struct BuildQuery {
 /// Reads the filter of a list of events.
 pub(super) fn events(query: EventQuery) -> Result<Option<EventFilter>, Failure> {
     let EventQuery { message_id, search_key, event_type_id, state, requester } = query;
-    let numbers = event_type_id.iter().map(|text| number("event_type_id", text));
+    // An empty text is the number of no kind.
+    let kind_of = |text: &String| if text.is_empty() { Ok(i64::MIN) } else { number("event_type_id", text) };
+    let numbers = event_type_id.iter().map(kind_of);
     let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
     let kinds: Vec<_> = numbers.iter().flat_map(|number| kinds_of(*number)).collect();
     let states = state.iter().map(|text| event_state(text)).collect::<Result<Vec<_>, _>>()?;
@@ -126,8 +128,9 @@ pub(super) fn builds(query: &BuildQuery) -> Result<Option<BuildFilter>, Failure>
     }))
 }
 
+/// Reads a number. One that has no room becomes one that no row has.
 fn number(name: &str, text: &str) -> Result<i64, Failure> {
-    text.trim().parse().map_err(|_| Failure::bad(format!("\"{name}\" must be an integer.")))
+    saturated(text.trim()).ok_or_else(|| Failure::bad(format!("\"{name}\" must be an integer.")))
 }
 
 /// Our kinds of events, and the service's own name, that have this number.

@@ -158,8 +158,9 @@ impl FreshmakerApi {
     }
 
     /// Sets the address under which clients reach the service, for links between pages and for
-    /// redirects: `https://freshmaker.example.org`. Without it, they have `http://` and the host
-    /// that the request names, whichever that is.
+    /// redirects: `https://freshmaker.example.org`. If it has a path, so have all addresses in
+    /// answers. Without it, links have `http://` and the host that the request names, whichever
+    /// that is.
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base = Some(url.into().trim_end_matches('/').to_owned());

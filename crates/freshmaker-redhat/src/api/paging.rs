@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::num::IntErrorKind;
 use utoipa::openapi::schema::{AnyOf, ObjectBuilder, Schema, Type};
 use utoipa::{IntoParams, ToSchema};
 
@@ -106,22 +107,35 @@ fn number(text: &str) -> Schema {
 impl PageQuery {
     /// Which page is wanted.
     pub(super) fn page(&self) -> Wanted {
-        let number = |given: &First| given.get().and_then(|text| text.trim().parse::<i64>().ok());
+        let number = |given: &First| given.get().and_then(|text| saturated(text.trim()));
         let per_page = match number(&self.per_page) {
             None => PER_PAGE,
             Some(negative) if negative < 0 => PER_PAGE_NEGATIVE,
             Some(size) => u32::try_from(size).unwrap_or(PER_PAGE_MAX).min(PER_PAGE_MAX),
         };
         let page = number(&self.page).and_then(|page| u64::try_from(page).ok());
-        // No list reaches beyond, and the links have room for the next number.
-        let page = page.unwrap_or(1).clamp(1, u64::from(u32::MAX));
-        Wanted { page, per_page }
+        Wanted { page: page.unwrap_or(1).max(1), per_page }
     }
 
     pub(super) fn order_by(&self) -> &str {
         self.order_by.get().unwrap_or("-id")
     }
 }
+
+/// Reads a number; one that has no room is the nearest that has.
+pub(super) fn saturated(text: &str) -> Option<i64> {
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(error) => match error.kind() {
+            IntErrorKind::PosOverflow => Some(i64::MAX),
+            IntErrorKind::NegOverflow => Some(i64::MIN),
+            _ => None,
+        },
+    }
+}
+
+/// No list has more rows.
+const OFFSET_MAX: u64 = 1 << 53;
 
 /// Which page of a list is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +147,7 @@ pub(super) struct Wanted {
 impl Wanted {
     /// How many rows are on the pages before.
     fn offset(self) -> u64 {
-        (self.page - 1) * u64::from(self.per_page)
+        (self.page - 1).saturating_mul(u64::from(self.per_page)).min(OFFSET_MAX)
     }
 
     /// What the storage is asked for, in an order that it has.
@@ -155,9 +169,9 @@ impl Wanted {
         let is_kept = |name: &str| !matches!(name, "page" | "per_page" | "endpoint") && !name.starts_with('_');
         let link = |page: u64| {
             let own = [("page".to_owned(), page.to_string()), ("per_page".to_owned(), per_page.to_string())];
-            let pairs: Vec<_> = own.iter().chain(query.0.iter().filter(|(name, _)| is_kept(name))).collect();
-            let text = serde_urlencoded::to_string(pairs).expect("pairs of texts");
-            format!("{}?{text}", place.address)
+            let pairs = own.iter().chain(query.0.iter().filter(|(name, _)| is_kept(name)));
+            let pairs: Vec<_> = pairs.map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+            format!("{}?{}", place.address, pairs.join("&"))
         };
         Meta {
             first: link(1),
@@ -171,6 +185,21 @@ impl Wanted {
             unreadable: Vec::new(),
         }
     }
+}
+
+/// Encodes a part of a query. What the service leaves as it is stays as it is, so that links are
+/// the same text.
+fn encoded(text: &str) -> String {
+    const LEFT: &[u8] = b"-._~!$'()*,/:;?@";
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' ' => encoded.push('+'),
+            byte if byte.is_ascii_alphanumeric() || LEFT.contains(&byte) => encoded.push(char::from(byte)),
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// The position of a page in its list.
@@ -223,8 +252,9 @@ mod tests {
             ("page=0&per_page=101", 1, 100),
             ("page=-4&per_page=-4", 1, 20),
             ("page=x&per_page=", 1, 10),
-            ("page=99999999999999999999&per_page=99999999999999999999", 1, 10),
-            ("page=9223372036854775807&per_page=9223372036854775807", u64::from(u32::MAX), 100),
+            ("page=99999999999999999999&per_page=99999999999999999999", 9_223_372_036_854_775_807, 100),
+            ("page=5000000000&per_page=9223372036854775807", 5_000_000_000, 100),
+            ("page=-99999999999999999999&per_page=-99999999999999999999", 1, 20),
         ] {
             assert_eq!(wanted(text), Wanted { page, per_page }, "{text}");
         }
@@ -232,9 +262,9 @@ mod tests {
 
     #[test]
     fn links_keep_repeated_filters() {
-        let query = query("state=a&per_page=5&state=b&_external=1&x=a%20b%26c");
+        let query = query("state=a&per_page=5&state=b&_external=1&x=a%20b%26c%3Ad%2Fe~f");
         let meta = query.read::<PageQuery>().unwrap().page().meta(&query, &place(), 11);
-        assert_eq!(meta.first, "http://h/api/2/events/?page=1&per_page=5&state=a&state=b&x=a+b%26c");
+        assert_eq!(meta.first, "http://h/api/2/events/?page=1&per_page=5&state=a&state=b&x=a+b%26c:d/e~f");
         assert_eq!(meta.last, meta.first.replace("page=1", "page=3"));
         assert_eq!((meta.pages, meta.prev), (3, None));
         let none = Query::default();

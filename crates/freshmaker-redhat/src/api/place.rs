@@ -13,7 +13,7 @@ use std::convert::Infallible;
 pub(super) struct Place {
     /// Whether events show their builds, unless the request says otherwise.
     pub(super) version_1: bool,
-    /// What is in front of `/api/…` in the path, if the router is nested.
+    /// What is in front of `/api/…` in the path: that of the base, else where the router is nested.
     pub(super) prefix: String,
     /// The whole address, without the query.
     pub(super) address: String,
@@ -27,7 +27,8 @@ impl FromRequestParts<Api> for Place {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
         let path = parts.uri.path();
         let whole = parts.extensions.get::<OriginalUri>().map_or(path, |uri| uri.0.path());
-        let prefix = whole.strip_suffix(path).unwrap_or_default().to_owned();
+        let nested = whole.strip_suffix(path).unwrap_or_default();
+        let prefix = api.base.as_deref().map_or(nested, path_of).to_owned();
         let address = match (&api.base, host(parts)) {
             (Some(base), _) => format!("{base}{path}"),
             (None, Some(host)) => format!("http://{host}{whole}"),
@@ -36,6 +37,12 @@ impl FromRequestParts<Api> for Place {
         let (version_1, query) = (path.starts_with("/api/1/"), parts.uri.query().map(str::to_owned));
         Ok(Self { version_1, prefix, address, query })
     }
+}
+
+/// The path of an address, without a slash at the end: `/fm` of `https://h/fm`.
+fn path_of(base: &str) -> &str {
+    let behind = base.split_once("://").map_or(base, |(_, behind)| behind);
+    behind.find('/').map_or("", |slash| &behind[slash..])
 }
 
 fn host(parts: &Parts) -> Option<&str> {

@@ -3,7 +3,7 @@
 use super::Api;
 use super::answer::{Answer, Failure, told};
 use super::events::{self, ShownEvent};
-use super::fields::Fields;
+use super::fields::{Fields, or_nothing};
 use super::filters::kinds_of;
 use super::place::Place;
 use crate::messages::request::{AsyncBuild, ManualRebuild};
@@ -19,7 +19,7 @@ use freshmaker_web::{Caller, ProblemCode, Web, WholeBody};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::schema::{Schema, Type};
 
 /// The numbers of the kinds of events that are about an advisory.
 const ABOUT_ADVISORIES: [i64; 7] = [8, 10, 13, 15, 16, 17, 18];
@@ -68,12 +68,11 @@ fn is_async(event: &EventRecord) -> bool {
     kinds_of(ASYNC).contains(&event.envelope.kind)
 }
 
-/// Overrides for operator bundles. What Python counts as nothing is nothing.
+/// Overrides for operator bundles.
 fn overrides(fields: &Fields, images: &[String]) -> Result<Option<serde_json::Map<String, Value>>, Failure> {
     const KEY: &str = "bundle_related_image_overrides";
-    match fields.get(KEY) {
-        None | Some(Value::Null | Value::Bool(false)) => Ok(None),
-        Some(Value::Object(overrides)) if overrides.is_empty() => Ok(None),
+    match fields.given(KEY) {
+        None => Ok(None),
         Some(_) if images.is_empty() => {
             let text = "Manual image overriding allowed only when \"container_images\" is set explicitly";
             Err(Failure::bad(text))
@@ -89,11 +88,10 @@ fn overrides(fields: &Fields, images: &[String]) -> Result<Option<serde_json::Ma
 #[serde(deny_unknown_fields, default)]
 #[expect(dead_code, reason = "only its description is used")]
 struct NewRebuild {
-    /// The advisory.
-    errata_id: Option<i64>,
-    /// An earlier event whose rebuilds the request builds on. Its advisory is used if the request
-    /// names none.
-    freshmaker_event_id: Option<i64>,
+    #[schema(schema_with = advisory_or_nothing)]
+    errata_id: Option<Value>,
+    #[schema(schema_with = event_or_nothing)]
+    freshmaker_event_id: Option<Value>,
     /// Only these images, as `name-version-release`.
     #[schema(max_items = 1000)]
     container_images: Vec<String>,
@@ -106,13 +104,31 @@ struct NewRebuild {
     metadata: Option<Value>,
     #[schema(schema_with = overrides_or_nothing)]
     bundle_related_image_overrides: Option<Value>,
+    #[schema(schema_with = unused)]
+    dist_git_branch: Option<Value>,
+    #[schema(schema_with = unused)]
+    brew_target: Option<Value>,
 }
 
-fn overrides_or_nothing() -> Object {
-    let text = "For bundles: images to be used instead of others; with `container_images` alone. `false` is as if \
-                there were none.";
-    let types = SchemaType::from_iter([Type::Object, Type::Boolean, Type::Null]);
-    ObjectBuilder::new().schema_type(types).description(Some(text)).build()
+/// Keys of async builds alone.
+const OF_NAMED: [&str; 2] = ["dist_git_branch", "brew_target"];
+
+fn unused() -> Schema {
+    or_nothing(None, "A key of the other sort of requests, which has no value here.")
+}
+
+fn advisory_or_nothing() -> Schema {
+    or_nothing(Some(&Type::Integer), "The advisory.")
+}
+
+fn event_or_nothing() -> Schema {
+    let text = "An earlier event whose rebuilds the request builds on. Its advisory is used if the request names none.";
+    or_nothing(Some(&Type::Integer), text)
+}
+
+fn overrides_or_nothing() -> Schema {
+    let text = "For bundles: images to be used instead of others; with `container_images` alone.";
+    or_nothing(Some(&Type::Object), text)
 }
 
 /// Asks for the rebuild of the images of an advisory.
@@ -137,7 +153,7 @@ pub(super) async fn manual(
     let fields = Fields::read(&headers, &body)?;
     let Common { event, images, dry_run, metadata } = common(&api, &fields).await?;
     let overrides = overrides(&fields, &images)?;
-    fields.only::<NewRebuild>()?;
+    fields.only::<NewRebuild>(&OF_NAMED)?;
     if let Some(wrong) = images.iter().find(|image| image.parse::<Nvr>().is_err()) {
         return Err(Failure::bad(format!("\"container_images\": {wrong:?} is no name-version-release.")));
     }
@@ -214,16 +230,34 @@ struct NewBuilds {
     /// The images, with or without `-container`.
     #[schema(min_items = 1, max_items = 1000)]
     container_images: Vec<String>,
-    /// The build target; that of the branch if it is missing.
-    brew_target: Option<String>,
-    /// An earlier event whose rebuilds the request builds on.
-    freshmaker_event_id: Option<i64>,
+    #[schema(schema_with = target_or_nothing)]
+    brew_target: Option<Value>,
+    #[schema(schema_with = async_build_or_nothing)]
+    freshmaker_event_id: Option<Value>,
+    #[schema(schema_with = unused)]
+    errata_id: Option<Value>,
+    #[schema(schema_with = unused)]
+    force: Option<Value>,
+    #[schema(schema_with = unused)]
+    bundle_related_image_overrides: Option<Value>,
     /// Whether nothing is really built.
     #[serde(default)]
     dry_run: bool,
     /// Any data to be stored with the event.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
+}
+
+/// Keys of requests about an advisory alone.
+const OF_ADVISORIES: [&str; 3] = ["errata_id", "force", "bundle_related_image_overrides"];
+
+fn target_or_nothing() -> Schema {
+    or_nothing(Some(&Type::String), "The build target; that of the branch if it is missing.")
+}
+
+fn async_build_or_nothing() -> Schema {
+    let text = "An earlier async build that the request goes on with. All named images are built.";
+    or_nothing(Some(&Type::Integer), text)
 }
 
 /// Asks for the rebuild of named images from a branch.
@@ -252,7 +286,7 @@ pub(super) async fn named(
         let text = "\"dist_git_branch\" and \"container_images\" are required in the request for async builds";
         return Err(Failure::bad(text));
     };
-    fields.only::<NewBuilds>()?;
+    fields.only::<NewBuilds>(&OF_ADVISORIES)?;
     if images.iter().any(String::is_empty) {
         return Err(Failure::bad("\"container_images\": an empty name is none."));
     }

@@ -12,7 +12,7 @@ use freshmaker_web::axum::middleware::{Next, from_fn_with_state};
 use freshmaker_web::axum::response::{IntoResponse, Redirect, Response};
 use freshmaker_web::axum::routing::{MethodRouter, any, get, options};
 use freshmaker_web::axum::{self, Router};
-use freshmaker_web::{Allowed, Caller, Role};
+use freshmaker_web::{Allowed, Caller, Problem, ProblemCode, Role};
 use std::collections::BTreeMap;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
@@ -123,13 +123,17 @@ impl Routes {
         self
     }
 
-    /// The router, which also answers for paths of these versions that there are not.
+    /// The router, which also answers for paths of these versions that there are not, and leads
+    /// from doubled slashes to single ones.
     pub(super) fn into_router(self) -> Router {
         let mut router = self.router;
         for version in VERSIONS {
             for path in ["", "/", "/{*path}"] {
-                router = router.route(&format!("{version}{path}"), any(answer::no_such_path));
+                router = router.route(&format!("{version}{path}"), any(elsewhere));
             }
+        }
+        for path in ["//", "//{*path}", "/api//", "/api//{*path}"] {
+            router = router.route(path, any(elsewhere));
         }
         router.with_state(self.api)
     }
@@ -142,6 +146,34 @@ fn methods_told(methods: String) -> Response {
 async fn with_slash(place: Place) -> Redirect {
     let query = place.query.map(|query| format!("?{query}")).unwrap_or_default();
     Redirect::permanent(&format!("{}/{query}", place.address))
+}
+
+/// The answer for a path that no route has: the same path with single slashes, if it has others.
+async fn elsewhere(place: Place, request: Request) -> Result<Redirect, answer::Failure> {
+    let path = request.uri().path();
+    let single = single_slashes(path);
+    let is_ours =
+        |path: &str| VERSIONS.iter().any(|version| path == *version || path.starts_with(&format!("{version}/")));
+    if !is_ours(&single) {
+        return Err(Problem::new(ProblemCode::NoSuchPath, "nothing is served at this path").into());
+    }
+    match place.address.strip_suffix(path).filter(|_| single != path) {
+        Some(before) => {
+            let query = place.query.map(|query| format!("?{query}")).unwrap_or_default();
+            Ok(Redirect::permanent(&format!("{before}{single}{query}")))
+        }
+        None => Err(answer::no_such_path().await),
+    }
+}
+
+fn single_slashes(path: &str) -> String {
+    let mut single = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !single.ends_with('/') {
+            single.push(c);
+        }
+    }
+    single
 }
 
 async fn worded(State(roles): State<&'static [Role]>, request: Request, next: Next) -> Response {

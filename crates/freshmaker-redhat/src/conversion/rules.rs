@@ -40,6 +40,8 @@ enum Fact {
     Known(&'static str, Option<&'static str>),
     /// It is not known here.
     Unknown,
+    /// It is of no image, but says where images are searched.
+    Search,
     /// It is known neither there nor here.
     Nonsense,
 }
@@ -67,7 +69,7 @@ fn fact(name: &str) -> Fact {
         "advisory_content_types" => {
             Fact::Known("advisory_content_types", Some("each type is compared alone, not all of them in one text"))
         }
-        "published" => Fact::Known("image_published", Some("the same")),
+        "published" => Fact::Search,
         "advisory_is_compliance_priority" | "advisory_is_contract_priority" => Fact::Unknown,
         _ => Fact::Nonsense,
     }
@@ -151,6 +153,10 @@ impl Rules {
                     self.note(&place, Difference::UnknownFact, text);
                     continue;
                 }
+                Fact::Search => {
+                    self.note_search(&place, value)?;
+                    continue;
+                }
                 Fact::Unknown if self.list == List::Allow => {
                     let text = format!("the fact `{name}` is not known here; the rule allows nothing, and is left out");
                     self.note(&place, Difference::UnknownFact, text);
@@ -198,11 +204,26 @@ impl Rules {
         Ok(Some(Value::Object(read)))
     }
 
+    /// Notes what the condition `published` means there.
+    fn note_search(&mut self, place: &str, value: &Value) -> Result<(), ConversionError> {
+        let published = self.patterns(place, value)?.iter().any(|pattern| pattern == "true");
+        // A rule that blocks published ones says the contrary.
+        let published = published == (self.list == List::Allow);
+        let searched = if published {
+            "published repositories and exceptions are searched, as always here"
+        } else {
+            "all repositories are searched, while here only published ones and exceptions are"
+        };
+        let text = format!("`published` is no fact of an image there; it only says that {searched}");
+        self.note(place, Difference::UnknownFact, format!("{text}; the condition is left out"));
+        Ok(())
+    }
+
     /// Notes what a rule means there for events that do not have all its facts.
     fn note_missing(&mut self, place: &str, conditions: &Map<String, Value>) {
         let has = |wanted: &dyn Fn(&str) -> bool| conditions.keys().any(|name| wanted(name));
         let advisory = has(&|name| name.starts_with("advisory_"));
-        let image = has(&|name| name.starts_with("image_") || name == "published");
+        let image = has(&|name| name.starts_with("image_"));
         let early = has(&|name| EARLY.contains(&name));
         if self.list == List::Block && (advisory || early) && image {
             let text = "there it blocks the whole event, before its images are known; here it blocks these images";

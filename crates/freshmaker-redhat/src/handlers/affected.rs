@@ -1,6 +1,6 @@
 use super::earlier;
 use crate::contracts::{Advisories, Advisory, ContentSets};
-use crate::image::{CatalogImage, ImageSearch, Releases, Selection};
+use crate::image::{ImageSearch, Releases, Selection};
 use async_trait::async_trait;
 use freshmaker::Reason;
 use freshmaker::artifact::Nvr;
@@ -129,9 +129,9 @@ impl AffectedImages {
     }
 
     /// Returns the decision to rebuild the images that this advisory affects, or why none is. If
-    /// `wanted` names images, no other is rebuilt for its own sake; they have the code `not_asked`,
-    /// and names that the advisory does not affect have the code `not_affected`. Images that are
-    /// not rebuilt because they were before have the code `already_rebuilt`.
+    /// `wanted` names images, these alone are looked up, offered or not, and no other is rebuilt
+    /// for its own sake; names that the advisory does not affect have the code `not_affected`.
+    /// Images that are not rebuilt because they were before have the code `already_rebuilt`.
     ///
     /// `facts` are those about the event; the ones of the advisory are added.
     ///
@@ -153,8 +153,11 @@ impl AffectedImages {
         if content_sets.is_empty() {
             return Ok(Decision::Skip(format!("{} ships to no repository", advisory.name)));
         }
-        let found = self.search.find(&fixed, &content_sets).await?;
-        let releases = among(found, &wanted.only).judged_by(cx.policy(), &facts);
+        let found = match &wanted.only {
+            none if none.is_empty() => self.search.find(&fixed, &content_sets).await?,
+            named => self.search.find_named(named, &fixed, &content_sets).await?,
+        };
+        let releases = found.judged_by(cx.policy(), &facts);
         let (releases, selection) = on_earlier_rebuilds(releases, advisory, wanted, cx).await?;
         let selection = match &self.prepares {
             Some(prepares) => {
@@ -164,7 +167,7 @@ impl AffectedImages {
         };
         let mut planner = selection.planner().facts(facts).estimates(&cx.estimates().await?);
         for image in wanted.only.iter().filter(|image| !selection.mentions(image)) {
-            let why = Reason::new("not_affected", format!("{} does not affect it", advisory.name));
+            let why = Reason::new("not_affected", "the catalog of images does not have it");
             planner = planner.exclude(image.to_string(), why);
         }
         Ok(Decision::Rebuild(planner.plan()?))
@@ -200,10 +203,4 @@ async fn on_earlier_rebuilds(
     let releases = done.into_iter().fold(releases, |all, (original, rebuild)| all.already_rebuilt(original, rebuild));
     let selection = releases.select()?;
     Ok((releases, selection))
-}
-
-/// Rejects all images but these, if there are any.
-fn among(found: Releases, only: &BTreeSet<Nvr>) -> Releases {
-    let asked = |image: &CatalogImage| only.is_empty() || only.contains(image.nvr());
-    found.reject(|image| (!asked(image)).then(|| Reason::new("not_asked", "the request names other images")))
 }

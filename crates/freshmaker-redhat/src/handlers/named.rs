@@ -2,7 +2,7 @@ use super::BuiltImages;
 use crate::messages::request::AsyncBuild;
 use async_trait::async_trait;
 use freshmaker::artifact::Nvr;
-use freshmaker::handler::{Context, Decision, Handler, HandlerResult};
+use freshmaker::handler::{Context, Handler, HandlerResult};
 use std::collections::BTreeSet;
 
 /// Most images that one request may name.
@@ -16,8 +16,8 @@ const NAMES_MAX: usize = 500;
 ///   see [`BuiltImages`].
 /// * `brew_target` is the target of all these builds; without it, each image has the one of its
 ///   last build.
-/// * A request on top of an earlier event ends [skipped](Decision::Skip), because each named image
-///   is built anew from its branch.
+/// * A request on top of an earlier event builds all that it names as well. What that event has
+///   rebuilt counts as the newest build, if it was.
 ///
 /// A request for a [dry run](freshmaker::Event::dry_run) is planned alike. The rules of the policy
 /// have the fact `manual`. See [`BuiltImages`] for an example.
@@ -27,11 +27,6 @@ pub struct RebuildNamedImages(pub BuiltImages);
 #[async_trait]
 impl Handler<AsyncBuild> for RebuildNamedImages {
     async fn handle(&self, event: AsyncBuild, cx: Context) -> HandlerResult {
-        if event.freshmaker_event_id.is_some() {
-            let why = "a request for named images does not build on what an earlier event has rebuilt; \
-                to repeat that event, retry it";
-            return Ok(Decision::Skip(why.to_owned()));
-        }
         let names: BTreeSet<String> = event.names().into_iter().collect();
         if names.len() > NAMES_MAX {
             return Err(format!("the request names {} images, at most {NAMES_MAX}", names.len()).into());

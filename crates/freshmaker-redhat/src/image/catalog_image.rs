@@ -61,6 +61,8 @@ pub struct CatalogImage {
     pub(super) composes: BTreeSet<i64>,
     pub(super) publication: Publication,
     pub(super) affected: bool,
+    /// Whether a person asked for this very image.
+    pub(super) named: bool,
     pub(super) rejected: Option<Reason>,
     /// Why it is rebuilt, if that is not because of a fix.
     pub(super) why: Option<Reason>,
@@ -82,6 +84,7 @@ impl CatalogImage {
             composes: BTreeSet::new(),
             publication: Publication::Unknown,
             affected: false,
+            named: false,
             rejected: None,
             why: None,
             error: None,
@@ -256,6 +259,7 @@ impl CatalogImage {
         self.composes.extend(other.composes);
         self.publication = self.publication.max(other.publication);
         self.affected |= other.affected;
+        self.named |= other.named;
         self.rejected = least(self.rejected.take(), other.rejected);
         self.why = least(self.why.take(), other.why);
         self.error = least(self.error.take(), other.error);

@@ -39,9 +39,13 @@ impl Choice {
         choice
     }
 
-    /// Leaves out older unpublished images: they were never offered to users.
+    /// Leaves out older unpublished images: they were never offered to users. Those that a person
+    /// named stay.
     fn keep_newest_unpublished(&mut self, index: &Index<'_>) {
-        let unpublished = |place: &&usize| index.images[**place].publication == Publication::Unpublished;
+        let unpublished = |place: &&usize| {
+            let image = index.images[**place];
+            image.publication == Publication::Unpublished && !image.named
+        };
         let mut newest: BTreeMap<(&str, &str), &Nvr> = BTreeMap::new();
         for &place in self.chosen.iter().filter(unpublished) {
             let nvr = index.nvr(place);

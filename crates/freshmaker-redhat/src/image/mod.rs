@@ -31,8 +31,7 @@
 //! | `modularity` | its packages are from modules and the fixed ones are not, or the reverse |
 //! | `hotfix` | it has the label of a hotfix: only its author replaces it |
 //! | `policy` | the policy blocks it |
-//! | `not_asked` | the request names other images |
-//! | `not_affected` | the request names it, and the advisory does not affect it |
+//! | `not_affected` | the request names it, and the catalog does not say that the fix concerns it |
 //! | `other_version` | it is built on another version of the image in question |
 //! | `newer_parent` | it is built on the same or a newer build of the image in question |
 //! | `older_unpublished` | a newer image of the same name and version is not published either |

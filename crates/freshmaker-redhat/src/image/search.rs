@@ -1,9 +1,10 @@
 use super::fixes::Fixes;
 use super::{CatalogImage, IMAGES_MAX, NewerReleases, Releases};
 use crate::contracts::{Containing, Images, Recipes};
+use freshmaker::Reason;
 use freshmaker::artifact::Nvr;
 use freshmaker::backend::{Error, Remedy, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Most images from a released one down to the base that it is built on, one on the other. A longer
@@ -16,6 +17,9 @@ const LAYERS_MAX: usize = 100;
 ///
 /// Catalogs leave the epochs of packages out. A package without one is taken to have the epoch of
 /// its fix; otherwise no image would ever have a fix whose epoch is not 0.
+///
+/// A parent of which the catalog has no content sets gets those of the nearest image that is built
+/// on it, unless an older release has some.
 ///
 /// An image whose recipe is not known is kept with the reason, and so is a parent that the catalog
 /// does not have. The packages of such a parent come from the build system.
@@ -70,6 +74,33 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Lets parents without content sets have those of the nearest image that is built on them. Of
+    /// several that are equally near, the first by name counts.
+    fn lend_content_sets(&mut self) {
+        let own = |(nvr, image): (&Nvr, &CatalogImage)| (!image.content_sets.is_empty()).then(|| nvr.clone());
+        let mut waiting: VecDeque<(Nvr, Nvr)> =
+            self.images.iter().filter_map(own).map(|nvr| (nvr.clone(), nvr)).collect();
+        let mut lenders: BTreeMap<Nvr, Nvr> = waiting.iter().cloned().collect();
+        while let Some((child, lender)) = waiting.pop_front() {
+            // A parent without a fix is only used by images that need the fix as well.
+            let Some(image) = self.images.get(&child).filter(|_| self.needs_fix(&child)) else { continue };
+            for (parent, _) in &image.parents {
+                if self.images.contains_key(parent) && !lenders.contains_key(parent) {
+                    lenders.insert(parent.clone(), lender.clone());
+                    waiting.push_back((parent.clone(), lender.clone()));
+                }
+            }
+        }
+        for (nvr, lender) in lenders.iter().filter(|(nvr, lender)| nvr != lender) {
+            let lent = self.images[lender].content_sets.clone();
+            if let Some(image) = self.images.get_mut(nvr) {
+                image.borrowed_content_sets.extend(lent);
+            }
+        }
+    }
+}
+
 impl ImageSearch {
     /// Searches in this catalog, and asks this build system for recipes.
     #[must_use]
@@ -111,6 +142,41 @@ impl ImageSearch {
     /// If the catalog or the build system cannot be asked; [`Corrupt`](Remedy::Corrupt) if they
     /// name more than [`IMAGES_MAX`] images, or a parent of a parent without end.
     pub async fn find(&self, fixed: &BTreeSet<Nvr>, content_sets: &BTreeSet<String>) -> Result<Releases> {
+        let mut found = self.nothing_found(fixed);
+        let wanted = Containing { packages: found.packages.clone(), content_sets: content_sets.clone() };
+        self.images.containing(&wanted).await?.into_iter().for_each(|image| found.add(image));
+        self.complete(found, fixed, content_sets).await
+    }
+
+    /// Returns what is known about these images, offered or not, as [`find`](Self::find) does about
+    /// all. One that uses none of the content sets, if there are any, is
+    /// [rejected](CatalogImage::rejected) with the code `not_affected`. Images that the catalog
+    /// does not have are left out.
+    ///
+    /// # Errors
+    /// Those of [`find`](Self::find).
+    pub async fn find_named(
+        &self,
+        named: &BTreeSet<Nvr>,
+        fixed: &BTreeSet<Nvr>,
+        content_sets: &BTreeSet<String>,
+    ) -> Result<Releases> {
+        let mut found = self.nothing_found(fixed);
+        for mut image in self.images.images(named, &found.packages).await? {
+            if !named.contains(&image.nvr) {
+                continue;
+            }
+            (image.affected, image.named) = (true, true);
+            if !content_sets.is_empty() && image.content_sets.is_disjoint(content_sets) {
+                let text = "it uses no content set that the fixed packages are shipped to";
+                image.rejected = Some(Reason::new("not_affected", text));
+            }
+            found.add(image);
+        }
+        self.complete(found, fixed, content_sets).await
+    }
+
+    fn nothing_found(&self, fixed: &BTreeSet<Nvr>) -> Found {
         let mut found = Found::default();
         if self.one_distribution {
             found.fixes.leave_other_distributions();
@@ -119,12 +185,21 @@ impl ImageSearch {
             found.packages.insert(rpm.name().to_owned());
             found.fixes.insert(rpm.clone());
         }
-        let wanted = Containing { packages: found.packages.clone(), content_sets: content_sets.clone() };
-        self.images.containing(&wanted).await?.into_iter().for_each(|image| found.add(image));
+        found
+    }
+
+    /// Adds to the images in question what they are built from, and what could be used instead.
+    async fn complete(
+        &self,
+        mut found: Found,
+        fixed: &BTreeSet<Nvr>,
+        content_sets: &BTreeSet<String>,
+    ) -> Result<Releases> {
         let mut layer: BTreeSet<Nvr> = found.images.keys().filter(|nvr| found.needs_fix(nvr)).cloned().collect();
         for _ in 0..LAYERS_MAX {
             if layer.is_empty() {
                 self.stand_ins(&mut found).await?;
+                found.lend_content_sets();
                 let system = self.system.as_deref();
                 found.images.values_mut().for_each(|image| image.artifact.system = system.map(str::to_owned));
                 return Ok(self.releases(found, fixed, content_sets));

@@ -81,8 +81,8 @@ impl KojiRecipes {
         self
     }
 
-    /// Adds the URL of a repository file that a base image is built with, as parameter
-    /// `yum_repourls`. The image is named by name and version, `ubi9-container-9.4`.
+    /// Adds the URL of a repository file that an image is built with, as parameter `yum_repourls`.
+    /// The image is named by name and version, `ubi9-container-9.4`. A base image needs one.
     #[must_use]
     pub fn with_extra_repository(mut self, name_and_version: impl Into<String>, url: impl Into<String>) -> Self {
         self.extra.entry(name_and_version.into()).or_default().insert(url.into());
@@ -203,12 +203,14 @@ impl KojiRecipes {
         if self.isolated {
             artifact = artifact.with_parameter("isolated", true);
         }
-        if origin.filesystem_task.is_some() {
-            let name_and_version = format!("{}-{}", image.name(), image.version());
-            let urls = self.extra.get(&name_and_version).ok_or_else(|| {
-                format!("{name_and_version} is a base image, and no extra repository is configured for it")
-            })?;
-            artifact = artifact.with_parameter("yum_repourls", Parameter::Set(urls.clone()));
+        let name_and_version = format!("{}-{}", image.name(), image.version());
+        match self.extra.get(&name_and_version) {
+            Some(urls) => artifact = artifact.with_parameter("yum_repourls", Parameter::Set(urls.clone())),
+            None if origin.filesystem_task.is_some() => {
+                let text = "is a base image, and no extra repository is configured for it";
+                return Err(format!("{name_and_version} {text}"));
+            }
+            None => {}
         }
         let parents = parents(origin, unnamed)?;
         Ok(Recipe { artifact, parents, composes: origin.composes.iter().copied().collect() })

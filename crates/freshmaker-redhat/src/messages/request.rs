@@ -74,7 +74,7 @@ pub struct AsyncBuild {
     /// The build target; `None` for the target of the branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brew_target: Option<String>,
-    /// An earlier event whose rebuilds this request builds on.
+    /// An earlier event of this kind that the request goes on with. All named images are built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freshmaker_event_id: Option<i64>,
     /// Whether the request is a dry run: an event with a plan and builds, and nothing is submitted.

@@ -1,7 +1,7 @@
 //! The composes that images are rebuilt with: what ODCS is asked, and what the builds are given.
 
 use super::town::{HOUR, Town, builds, events, outcome};
-use super::world::{FIXED, Known, World, layers, old};
+use super::world::{FIXED, Known, NO_SETS, World, layers, old};
 use freshmaker::rebuild::{BuildState, EventState};
 use freshmaker_redhat::fakes::odcs::{Course, Fault};
 use freshmaker_redhat::messages::errata::AdvisoryStatusChanged;
@@ -70,6 +70,42 @@ async fn composes_are_renewed_and_missing_content_sets_are_asked_for_once() {
     assert_eq!(town.service.violations(), [] as [String; 0]);
     let renewed = &town.service.composes()[0];
     assert!(renewed["time_to_expire"].as_str() > Some("2026-11-25"), "{renewed}");
+}
+
+/// A parent of which the catalog has no content sets gets the packages from where the nearest image
+/// that is rebuilt on it has them.
+#[tokio::test]
+async fn a_parent_without_content_sets_gets_those_of_its_child() {
+    let without = |parents| Known { content_sets: NO_SETS, unoffered: true, ..old(parents) };
+    let world = World::new(
+        FIXED,
+        &[
+            ("base-container-9-1", without(&[])),
+            ("middle-container-1-1", without(&["base-container-9-1"])),
+            ("app-container-1-1", Known { content_sets: &["baseos", "crb"], ..old(&["middle-container-1-1"]) }),
+            ("near-container-1-1", old(&["base-container-9-1"])),
+        ],
+    );
+    let town = Town::new(world).await;
+    let client = town.ship().await;
+    assert_eq!(events(&client).await[0].state, EventState::Complete);
+    let composes = town.service.composes();
+    let number = |source: &str| composes.iter().find(|it| it["source"] == source).unwrap()["id"].as_u64().unwrap();
+    // The parents, which are not offered, also get the builds that are in them.
+    let (near, far, hidden) = (number("baseos"), number("baseos crb"), number(""));
+    let both = |one: u64| {
+        let both = std::collections::BTreeSet::from([one, hidden]);
+        both.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
+    };
+    let mut submitted = town.submissions();
+    submitted.sort();
+    let expected = [
+        format!("app-container-1-1 on [middle-container-1-1] with [{far}]"),
+        format!("base-container-9-1 on [] with [{}]", both(near)),
+        format!("middle-container-1-1 on [base-container-9-1] with [{}]", both(far)),
+        format!("near-container-1-1 on [base-container-9-1] with [{near}]"),
+    ];
+    assert_eq!((submitted, composes.len()), (expected.to_vec(), 3));
 }
 
 /// Two events that need the same compose share it while it waits to be made.

@@ -145,11 +145,13 @@ async fn a_dry_run_builds_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_on_top_of_an_event_is_answered() {
+async fn a_request_on_top_of_an_event_builds_what_it_names() {
     let service = service(layers());
-    let body = json!({ "dist_git_branch": "main", "container_images": ["base"], "freshmaker_event_id": 7 });
+    service.deliver([asked(&["base"])]).await;
+    let body = json!({ "dist_git_branch": "main", "container_images": ["base", "other"], "freshmaker_event_id": 1 });
     service.deliver([message("async-2", "freshmaker.async.manual.build", &body)]).await;
-    assert!(service.events().await[0].contains("to repeat that event, retry it"));
+    assert_eq!(service.events().await[1], "freshmaker.async-build COMPLETE: all 2 builds ended well");
+    assert_eq!(service.submissions().len(), 3);
 }
 
 /// Number 16 of the faults of the Python service: nothing is built before its parent, in whatever

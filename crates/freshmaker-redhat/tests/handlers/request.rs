@@ -24,11 +24,56 @@ async fn only_the_named_images_and_what_they_need_are_rebuilt() {
         panic!("a plan")
     };
     assert_eq!(waves(&plan), [["base-container-9-1"], ["python-container-3-1"]]);
-    let codes = ["app-container-1-1", "fresh-container-1-1", "strange-container-1-1"]
-        .map(|name| plan.excluded(&name.into()).unwrap().code.as_str());
-    assert_eq!(codes, ["not_asked", "already_fixed", "not_affected"]);
+    let codes =
+        ["fresh-container-1-1", "strange-container-1-1"].map(|name| plan.excluded(&name.into()).unwrap().code.as_str());
+    assert_eq!(codes, ["already_fixed", "not_affected"]);
     let why = plan.excluded(&"strange-container-1-1".into()).unwrap();
-    assert_eq!(why.text, "RHSA-2017:28484 does not affect it");
+    assert_eq!(why.text, "the catalog of images does not have it");
+    assert_eq!(plan.excluded(&"app-container-1-1".into()), None);
+}
+
+/// What a person names need not be offered: it can be an older release, or not published.
+#[tokio::test]
+async fn a_named_image_need_not_be_offered() {
+    let hidden = |parents| Known { unoffered: true, unpublished: true, ..old(parents) };
+    let elsewhere = Known { content_sets: &["crb"], ..hidden(&[]) };
+    let images = [
+        ("base-container-9-1", hidden(&[])),
+        ("app-container-1-1", hidden(&["base-container-9-1"])),
+        ("app-container-1-2", old(&[])),
+        ("strange-container-1-1", elsewhere),
+    ];
+    let alone = json!({ "errata_id": 28484, "container_images": ["base-container-9-1"] });
+    let older = json!({ "errata_id": 28484, "container_images": ["app-container-1-1", "strange-container-1-1"] });
+    for (request, expected) in [
+        (alone, vec![vec!["base-container-9-1"]]),
+        (older, vec![vec!["base-container-9-1"], vec!["app-container-1-1"]]),
+    ] {
+        let world = Arc::new(World::new(FIXED, &images));
+        let request: ManualRebuild = serde_json::from_value(request).unwrap();
+        let handler = RebuildImagesOnRequest(affected(&world));
+        let Decision::Rebuild(plan) = handler.handle(request, context(Policy::allow_all())).await.unwrap() else {
+            panic!("a plan")
+        };
+        assert_eq!(waves(&plan), expected);
+        assert!(!world.calls.lock().unwrap().contains_key("containing"), "the rest of the catalog does not matter");
+        for (nvr, why) in plan.exclusions() {
+            assert_eq!((nvr.as_str(), why.code.as_str()), ("strange-container-1-1", "not_affected"));
+            assert_eq!(why.text, "it uses no content set that the fixed packages are shipped to");
+        }
+    }
+}
+
+/// Unpublished images that are named are all rebuilt, unless they replace each other.
+#[tokio::test]
+async fn named_unpublished_images_do_not_push_each_other_out() {
+    let hidden = |repository| Known { unoffered: true, unpublished: true, repository, ..old(&[]) };
+    let images = [("app-container-1-1", hidden(Some("eus"))), ("app-container-1-2", hidden(None))];
+    let request = json!({ "errata_id": 28484, "container_images": ["app-container-1-1", "app-container-1-2"] });
+    let Decision::Rebuild(plan) = decide(World::new(FIXED, &images), Policy::allow_all(), request).await else {
+        panic!("a plan")
+    };
+    assert_eq!(waves(&plan), [["app-container-1-1", "app-container-1-2"]]);
 }
 
 /// A parent that the request names is one all the same.

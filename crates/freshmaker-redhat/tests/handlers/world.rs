@@ -28,16 +28,23 @@ pub(super) struct Known {
     pub(super) parents: &'static [&'static str],
     pub(super) builders: &'static [&'static str],
     pub(super) unoffered: bool,
+    /// Whether it is published nowhere.
+    pub(super) unpublished: bool,
+    /// The repository that has it; that of its name if there is none here.
+    pub(super) repository: Option<&'static str>,
     pub(super) unknown_to_catalog: bool,
     pub(super) broken: Option<&'static str>,
     /// Composes that it was built with.
     pub(super) composes: &'static [i64],
-    /// Content sets; `baseos` if there are none here.
+    /// Content sets; `baseos` if there are none here, and none at all if this is [`NO_SETS`].
     pub(super) content_sets: &'static [&'static str],
     pub(super) flatpak: bool,
     /// Why nobody knows where its packages come from.
     pub(super) of_unknown_origin: Option<&'static str>,
 }
+
+/// The catalog names no content set.
+pub(super) const NO_SETS: &[&str] = &["none"];
 
 /// A build of packages, and the tag in which it is the latest of its name.
 type Tagged = (&'static str, Option<&'static str>);
@@ -104,11 +111,19 @@ impl World {
     fn describe(&self, image: &Nvr, packages: &BTreeSet<String>) -> Option<CatalogImage> {
         let known = self.images.get(image).filter(|known| !known.unknown_to_catalog)?;
         let rpms = known.rpms.iter().map(|rpm| nvr(rpm)).filter(|rpm| packages.contains(rpm.name()));
-        let described = CatalogImage::new(image.clone()).in_repository(image.name());
-        let sets = if known.content_sets.is_empty() { &["baseos"] } else { known.content_sets };
+        let described = CatalogImage::new(image.clone()).in_repository(known.repository.unwrap_or(image.name()));
+        let sets: &[&str] = match known.content_sets {
+            [] => &["baseos"],
+            NO_SETS => &[],
+            sets => sets,
+        };
         let described = sets.iter().fold(described, |image, set| image.with_content_set(*set));
         let described = rpms.fold(described.with_known_rpms(), CatalogImage::with_rpm);
-        Some(described.with_publication(if known.unoffered { Publication::Unknown } else { Publication::Released }))
+        Some(described.with_publication(match known {
+            Known { unpublished: true, .. } => Publication::Unpublished,
+            Known { unoffered: true, .. } => Publication::Unknown,
+            _ => Publication::Released,
+        }))
     }
 }
 

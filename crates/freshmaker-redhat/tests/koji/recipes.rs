@@ -152,6 +152,20 @@ async fn a_base_image_needs_an_extra_repository() {
     assert_eq!(recipe.artifact.parameters.get("yum_repourls"), Some(&urls));
 }
 
+/// Other images do without, and have one if it is configured.
+#[tokio::test]
+async fn any_image_can_have_an_extra_repository() {
+    let hub = hub().await;
+    let koji = KojiRecipes::new(&hub.config()).expect("a client");
+    let app = "app-container-1-1";
+    let recipe = recipes(&koji, &[app]).await.remove(&nvr(app)).expect("an answer").expect("a recipe");
+    assert_eq!(recipe.artifact.parameters.get("yum_repourls"), None);
+    let koji = koji.with_extra_repository("app-container-1", "https://r.example.org/app.repo");
+    let recipe = recipes(&koji, &[app]).await.remove(&nvr(app)).expect("an answer").expect("a recipe");
+    let urls = Parameter::Set(BTreeSet::from(["https://r.example.org/app.repo".to_owned()]));
+    assert_eq!(recipe.artifact.parameters.get("yum_repourls"), Some(&urls));
+}
+
 /// What is wrong with one image is said about that one.
 #[tokio::test]
 async fn one_odd_image_costs_no_other() {

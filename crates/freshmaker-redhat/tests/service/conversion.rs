@@ -103,13 +103,20 @@ fn missing_facts_are_noted_rule_by_rule() {
     let blocked = "HANDLER_BUILD_BLOCKLIST.global.image.any";
     let named = "there it also matches requests for named images, which have no advisory, by the rest of its \
                  conditions; here it does not";
-    use Difference::{MissingFact, NeverMatches, Renamed, UnknownFact};
-    let renamed = "the fact `published` is `image_published` here: the same";
+    use Difference::{MissingFact, NeverMatches, UnknownFact};
+    let no_fact = "`published` is no fact of an image there; it only says";
+    let left_out = "the condition is left out";
     assert_eq!(
         notes(&conversion),
         [
             (MissingFact, format!("{there}[1]: {named}")),
-            (Renamed, format!("{there}[2].published: {renamed}")),
+            (
+                UnknownFact,
+                format!(
+                    "{there}[2].published: {no_fact} that published repositories and exceptions are searched, as \
+                     always here; {left_out}"
+                )
+            ),
             (
                 UnknownFact,
                 format!(
@@ -122,11 +129,11 @@ fn missing_facts_are_noted_rule_by_rule() {
                     "{blocked}[0]: there it blocks the whole event, before its images are known; here it blocks these images"
                 )
             ),
-            (Renamed, format!("{blocked}[1].published: {renamed}")),
             (
-                MissingFact,
+                UnknownFact,
                 format!(
-                    "{blocked}[1]: there it blocks the whole event, before its images are known; here it blocks these images"
+                    "{blocked}[1].published: {no_fact} that published repositories and exceptions are searched, as \
+                     always here; {left_out}"
                 )
             ),
             (
@@ -141,6 +148,18 @@ fn missing_facts_are_noted_rule_by_rule() {
     let policy = policy(&conversion);
     assert!(policy.judge(&image("RHSA-2026:1", "low", "foo-container")).allowed);
     assert!(!policy.judge(&image("RHSA-2026:7", "low", "foo-container")).allowed);
+
+    // An image of an exception is not published, and is rebuilt there all the same.
+    let exception = image("RHSA-2026:1", "low", "bar-container").with("image_published", "false");
+    assert!(policy.judge(&exception).allowed);
+    assert!(!policy.judge(&image("RHBA-2026:1", "low", "bar-container")).allowed);
+
+    let all = json!({ "advisory_name": "RHSA-.*", "published": false });
+    let conversion = converted(&json!({ "HANDLER_BUILD_ALLOWLIST": { "global": { "image": all } } }));
+    let text =
+        format!("{no_fact} that all repositories are searched, while here only published ones and exceptions are");
+    assert!(conversion.notes.iter().any(|note| note.text == format!("{text}; {left_out}")), "{:?}", conversion.notes);
+    assert!(self::policy(&conversion).judge(&exception).allowed);
 
     let images = json!({ "HANDLER_BUILD_ALLOWLIST": { "global": { "image": { "image_name": "foo" } } } });
     assert!(converted(&images).notes.iter().any(|note| note.text.starts_with("no advisory passes this rule there")));

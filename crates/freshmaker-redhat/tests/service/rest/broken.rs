@@ -34,7 +34,7 @@ async fn wrong_queries_name_what_is_wrong() {
             ("builds/?type=4", 400, "An invalid artifact type was supplied"),
             ("builds/?state=bogus", 400, "An invalid state was supplied"),
             ("builds/?event_id=1%20OR%201", 400, "\"event_id\" must be an integer."),
-            ("builds/?build_id=99999999999999999999", 400, "\"build_id\" must be an integer."),
+            ("builds/?dep_on_id=8.0", 400, "\"dep_on_id\" must be an integer."),
             ("events/99999999999999999999", 404, "No such event found."),
             ("events/-1", 404, "The requested URL was not found on the server."),
             ("builds/999", 404, "No such build found."),
@@ -140,6 +140,7 @@ async fn wrong_bodies_name_what_is_wrong() {
         ("builds/", json!({ "errata_id": 1, "metadata": [] }), "\"metadata\" must be a dictionary."),
         ("builds/", json!({ "errata_id": 1, "requester": "root" }), "\"requester\" is not known here"),
         ("builds/", json!({ "errata_id": 1, "bundle_related_image_overrides": { "a": 1 } }), "Manual image overriding"),
+        ("builds/", json!({ "errata_id": 1, "brew_target": "t" }), "\"brew_target\" is not known here, there are"),
         (
             "builds/",
             json!({ "errata_id": 1, "container_images": vec!["a-1-1"; 1001] }),

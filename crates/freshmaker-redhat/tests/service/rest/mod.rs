@@ -3,6 +3,7 @@
 mod access;
 mod broken;
 mod costs;
+mod habits;
 mod images;
 mod replay;
 mod strangers;
