@@ -47,11 +47,11 @@ use crate::backend::{Claim, Remedy};
 use crate::client::Client;
 use crate::event::{Envelope, Message};
 use crate::reason::Reason;
-use crate::rebuild::{InboxRecord, InboxState};
+use crate::rebuild::{InboxRecord, InboxState, MessageKey};
 use crate::time::later;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long one message is handled alone. If it is still being handled after this time, it has not
@@ -83,6 +83,7 @@ const LATE: &str = "handler_timed_out";
 pub(super) async fn run(core: &Core) {
     let mut under_way = FuturesUnordered::new();
     let mut holding = BTreeSet::new();
+    let mut survived = Survived::default();
     let mut alone = Some(Duration::MAX);
     loop {
         alone = alone.filter(|until| core.elapsed() < *until);
@@ -106,31 +107,54 @@ pub(super) async fn run(core: &Core) {
                     if claimed.iter().any(|record| is_early(core, record)) && !lease::renew(core).await {
                         return core.lose();
                     }
-                    let (was_alone, left) = (alone.is_some(), claimed.iter().any(was_left));
+                    let (was_alone, left) = (alone.is_some(), claimed.iter().any(|record| survived.is_left(record)));
                     alone = left.then(|| core.elapsed().saturating_add(ALONE_MAX));
                     holding.extend(claimed.iter().map(InboxRecord::key));
                     under_way.extend(claimed.into_iter().map(|record| {
-                        let key = record.key();
+                        let (key, tries) = (record.key(), record.tries);
                         // Its turn comes when nothing else is handled.
-                        let comes_again = !was_alone && was_left(&record);
+                        let comes_again = !was_alone && survived.is_left(&record);
                         let handled =
                             if comes_again { again(core, record).boxed() } else { handle(core, record).boxed() };
-                        handled.map(|()| key)
+                        handled.map(move |()| (key, (!comes_again).then_some(tries)))
                     }));
                 }
                 Err(error) if error.remedy == Remedy::Fenced => core.lose(),
                 Err(error) => core.pause("message", STORAGE, &error).await,
             }
         }
-        if let Some(handled) = progress(&mut under_way, core.wait(&core.wake.messages, alone)).await {
-            holding.remove(&handled);
+        if let Some((key, tries)) = progress(&mut under_way, core.wait(&core.wake.messages, alone)).await {
+            holding.remove(&key);
+            survived.handled(key, tries);
         }
     }
 }
 
-/// Returns whether a process may have died of this message. One that is late has killed nobody.
-fn was_left(record: &InboxRecord) -> bool {
-    record.tries > 0 && record.reason.as_ref().is_none_or(|reason| reason.code != LATE)
+/// The messages with tries that this process has handled and given back, with the number of tries
+/// that they had: as long as it is the same, no process has died of them since.
+#[derive(Debug, Default)]
+struct Survived(BTreeMap<MessageKey, u32>);
+
+/// Beyond so many messages all are forgotten. Each is then handled alone once more.
+const SURVIVED_MAX: usize = 10_000;
+
+impl Survived {
+    /// Returns whether a process may have died of this message. One that is late has killed nobody.
+    fn is_left(&self, record: &InboxRecord) -> bool {
+        let is_late = record.reason.as_ref().is_some_and(|reason| reason.code == LATE);
+        record.tries > 0 && !is_late && self.0.get(&record.key()) != Some(&record.tries)
+    }
+
+    /// Records that a message was handled, when it had so many tries; `None` if it was only given
+    /// back.
+    fn handled(&mut self, message: MessageKey, tries: Option<u32>) {
+        if let Some(tries) = tries.filter(|tries| *tries > 0) {
+            if self.0.len() >= SURVIVED_MAX {
+                self.0.clear();
+            }
+            self.0.insert(message, tries);
+        }
+    }
 }
 
 /// Gives a message back, to be claimed again at once.

@@ -138,13 +138,16 @@ async fn a_stop_is_asked_for_at_once() {
 
 /// Looks at everything but `i00`, until it is let.
 #[derive(Debug)]
-struct Looks(Arc<AtomicBool>, Arc<TokioClock>);
+struct Looks {
+    may: Arc<AtomicBool>,
+    clock: Arc<TokioClock>,
+}
 
 #[async_trait]
 impl freshmaker::backend::Verifier for Looks {
     async fn verify(&self, made: &freshmaker::backend::Made) -> Result<freshmaker::rebuild::Verification> {
-        while made.request.artifact.as_str() == "i00" && !self.0.load(Ordering::SeqCst) {
-            self.1.sleep(secs(1)).await;
+        while made.request.artifact.as_str() == "i00" && !self.may.load(Ordering::SeqCst) {
+            self.clock.sleep(secs(1)).await;
         }
         Ok(freshmaker::rebuild::Verification::Passed(None))
     }
@@ -170,7 +173,7 @@ async fn an_event_whose_last_build_is_blocked_keeps_its_turn() {
         graph.depend("tail", "i00", EdgeKind::ParentImage).unwrap();
     });
     let may = Arc::new(AtomicBool::new(false));
-    let verifier = Arc::new(Looks(may.clone(), world.clock.clone()));
+    let verifier = Arc::new(Looks { may: may.clone(), clock: world.clock.clone() });
     let engine = world.builder().limit("builder", 1).verifier("builder", verifier).on(rebuild).build().unwrap();
     let client = engine.client();
     client.send(&pushed("base")).await.unwrap();

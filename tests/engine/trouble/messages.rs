@@ -265,3 +265,45 @@ async fn a_message_that_waits_is_not_asked_about_in_a_loop_when_the_storage_is_s
         assert!((6..24).contains(&asked), "asked {asked} times in ten minutes");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_waits_after_a_death_is_not_handled_alone_each_time() {
+    let world = World::new();
+    let clock = Arc::clone(&world.clock);
+    let hangs = move |_: freshmaker_testing::world::Pushed, cx: Context| {
+        let clock = Arc::clone(&clock);
+        async move {
+            if cx.received().message_id != "slow" {
+                return Ok(Decision::Ignore);
+            }
+            // As a catalog does that is away and does not say so.
+            clock.sleep(Duration::from_secs(55)).await;
+            Err(freshmaker::backend::Error::new(Remedy::Unavailable, "catalog", "no answer").into())
+        }
+    };
+    let make = || world.builder().on_as("hangs", hangs.clone()).build().unwrap();
+    let dies = make();
+    let client = dies.client();
+    client.send_as("slow", &pushed("base")).await.unwrap();
+    let claimed = until(|| async { state(&client, "slow").await.0 == InboxState::Claimed });
+    futures_util::future::select(Box::pin(dies.run_until(std::future::pending())), Box::pin(claimed)).await;
+    drop(dies);
+    world.clock.sleep(Duration::from_secs(60)).await;
+    let engine = make();
+    let client = engine.client();
+    let story = async {
+        until(|| async { state(&client, "slow").await.2 == "waiting" }).await;
+        let mut longest = Duration::ZERO;
+        for number in 0..600 {
+            let (id, begin) = (format!("fast-{number}"), tokio::time::Instant::now());
+            client.send_as(id.as_str(), &pushed("base")).await.unwrap();
+            until(|| async { state(&client, &id).await.0 == InboxState::Ignored }).await;
+            longest = longest.max(begin.elapsed());
+            world.clock.sleep(Duration::from_secs(1)).await;
+        }
+        longest
+    };
+    let mut longest = Duration::MAX;
+    engine.run_until(async { longest = story.await }).await.unwrap();
+    assert!(longest < Duration::from_secs(10), "{longest:?}");
+}

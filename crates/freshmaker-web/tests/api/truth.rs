@@ -92,6 +92,8 @@ async fn what_was_built_well_since_is_no_failure() {
     let failures = page(&service, "/failures").await;
     assert!(failures.contains("data-l=\"artifacts\">1</td>"), "{failures}");
     pushed(&service).await;
+    // Failed builds are kept for a moment.
+    tokio::time::advance(Duration::from_secs(2)).await;
     assert!(page(&service, "/").await.contains("Nothing needs anybody"));
     assert!(page(&service, "/failures").await.contains("was built well since"));
     let group = "system=builder&reason=failed";
@@ -171,7 +173,7 @@ async fn an_artifact_that_was_left_out_is_found() {
     assert_eq!(unknown.status, 404, "{shown}");
     assert!(shown.contains("Nothing is known here of an artifact with this name. Look whether"), "{shown}");
     assert!(shown.contains("No event has to do with it"), "{shown}");
-    assert!(attributes(&shown, "href").contains(&"./search?q=nosuch"), "{shown}");
+    assert!(attributes(&shown, "href").contains(&"../search?q=nosuch"), "{shown}");
     // Who asks about an event is told of that event.
     let asked = page(&service, "/artifacts/nosuch?event=1").await;
     assert!(asked.contains("UNAFFECTED"), "{asked}");
