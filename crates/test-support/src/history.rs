@@ -110,7 +110,7 @@ fn build(id: i64, event: i64, place: i64) -> BuildRecord {
             true => Reason::new("permanent", "the build system says that it failed"),
             false => Reason::new("built", format!("built as {output}")),
         },
-        output: (!failed).then(|| Output { name: output, digest: None, contents: None }),
+        output: (!failed).then_some(Output { name: output, digest: None, contents: None }),
         cancel_at: None,
         created_at: at,
         done_at: Some(later(at, Duration::from_secs(3_600))),
