@@ -219,6 +219,33 @@ for (const [name, options] of [
   });
 }
 
+const phone = await chromium.page({ viewport: { width: 360, height: 640 }, isMobile: true, hasTouch: true });
+await step("on a small phone nothing is too wide, and stacked cells have labels", phone, async () => {
+  let labels = 0;
+  for (const place of places) {
+    await phone.goto(at(place));
+    const faults = await phone.evaluate(() => {
+      const faults = [];
+      const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+      if (wide > 0) faults.push(`${wide} px too wide`);
+      // A number alone says nothing once the head of its column is gone.
+      for (const cell of document.querySelectorAll("td")) {
+        if (getComputedStyle(cell).display === "none" || cell.closest("details:not([open])")) continue;
+        const shown = getComputedStyle(cell, "::before").content;
+        if (cell.dataset.l && !shown.includes(cell.dataset.l)) faults.push(`no label: ${cell.outerHTML}`);
+        if (!cell.dataset.l && /^[\d,.]+$/.test(cell.innerText.trim())) faults.push(`a bare number: ${cell.outerHTML}`);
+      }
+      for (const head of document.querySelectorAll("thead")) {
+        if (getComputedStyle(head).display !== "none") faults.push(`a head: ${head.outerHTML}`);
+      }
+      return { faults, labels: document.querySelectorAll("td[data-l]").length };
+    });
+    assert.deepEqual(faults.faults, [], place);
+    labels += faults.labels;
+  }
+  assert.ok(labels > 10, `${labels} labels`);
+});
+
 const plain = await chromium.page({ javaScriptEnabled: false });
 await step("all of it is read and written without a script", plain, async () => {
   for (const place of places) {
