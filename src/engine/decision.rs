@@ -29,7 +29,7 @@ use crate::handler::{Context, Decision, Readable};
 use crate::plan::{Gate, Plan};
 use crate::policy::Policy;
 use crate::reason::Reason;
-use crate::rebuild::{BuildMode, BuildState, EventId, Outcome};
+use crate::rebuild::{BuildMode, BuildState, EventId, Outcome, Output};
 use crate::time::Timestamp;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -154,7 +154,7 @@ const GENERATIONS_MAX: u32 = 10;
 
 /// Number of latest builds of one artifact among which its latest content is searched; builds of
 /// another mode are skipped.
-pub(super) const LATEST_MAX: u32 = 20;
+const LATEST_MAX: u32 = 20;
 
 impl Decider {
     /// Returns the mode of the engine, which is part of each build key, but for those of single dry
@@ -301,10 +301,7 @@ impl Decider {
     async fn latest_content(&self, reads: &dyn StorageReads, id: &ArtifactId) -> Result<Option<Digest>, Error> {
         // A build that was cancelled too late has an output as well.
         let states = vec![BuildState::Done, BuildState::Reused, BuildState::Canceled];
-        let filter = BuildFilter { states, artifacts: vec![id.clone()], ..BuildFilter::default() };
-        let builds = reads.builds(filter, Paging::first(LATEST_MAX)).await?.items;
-        let latest = builds.into_iter().find(|build| build.key.mode == self.mode() && build.output.is_some());
-        Ok(latest.and_then(|build| build.output?.digest))
+        Ok(latest_output(reads, id, self.mode(), states).await?.and_then(|output| output.digest))
     }
 
     /// Returns the plan with the name of the build system of each node. The event fails instead if
@@ -351,6 +348,20 @@ impl Decider {
             }
         }
     }
+}
+
+/// Returns the output of the latest build of an artifact in one of these states and of this mode
+/// that has one; builds of another mode are passed over, `LATEST_MAX` in all.
+pub(super) async fn latest_output(
+    reads: &dyn StorageReads,
+    artifact: &ArtifactId,
+    mode: BuildMode,
+    states: Vec<BuildState>,
+) -> Result<Option<Output>, Error> {
+    let filter = BuildFilter { states, artifacts: vec![artifact.clone()], ..BuildFilter::default() };
+    let builds = reads.builds(filter, Paging::first(LATEST_MAX)).await?.items;
+    let mut of_mode = builds.into_iter().filter(|build| build.key.mode == mode);
+    Ok(of_mode.find_map(|build| build.output))
 }
 
 /// Returns a failed event, with the text of the error and its causes.

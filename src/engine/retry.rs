@@ -7,14 +7,14 @@
 //! What had ended stays as it is: the retry is an event of its own, with `generation` and
 //! `retry_of`.
 
-use super::decision::{Incoming, LATEST_MAX};
+use super::decision::{Incoming, latest_output};
 use crate::artifact::ArtifactId;
 use crate::backend::{BuildFilter, Error, EventFilter, Paging, StorageReads};
 use crate::client::Client;
 use crate::event::Message;
 use crate::plan::Plan;
 use crate::reason::Reason;
-use crate::rebuild::{BuildMode, BuildState, EventId, EventRecord, Output};
+use crate::rebuild::{BuildState, EventId, EventRecord, Output};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Says why there is no retry although a message asks for one.
@@ -81,7 +81,8 @@ impl Retry {
         if failed_only {
             // Something newer may have been built since.
             for (artifact, output) in &mut made {
-                if let Some(newest) = newest(reads, artifact, of.mode).await? {
+                let ended_well = vec![BuildState::Done, BuildState::Reused];
+                if let Some(newest) = latest_output(reads, artifact, of.mode, ended_well).await? {
                     *output = newest;
                 }
             }
@@ -98,13 +99,4 @@ impl Retry {
         let text = format!("event {}, which this one retries, has built it or did not build it", self.of.id);
         plan.part(&self.failed, &self.made, &Reason::new("not_retried", text))
     }
-}
-
-/// Returns the output of the latest build of an artifact that ended well, of this mode; builds of
-/// another mode are passed over, `LATEST_MAX` in all.
-async fn newest(reads: &dyn StorageReads, artifact: &ArtifactId, mode: BuildMode) -> Result<Option<Output>, Error> {
-    let states = vec![BuildState::Done, BuildState::Reused];
-    let filter = BuildFilter { states, artifacts: vec![artifact.clone()], ..BuildFilter::default() };
-    let builds = reads.builds(filter, Paging::first(LATEST_MAX)).await?.items;
-    Ok(builds.into_iter().find(|build| build.key.mode == mode).and_then(|build| build.output))
 }

@@ -62,16 +62,16 @@ const LEFT_AFTER: u32 = 2;
 type Asked = Vec<(AttemptId, Outcome)>;
 
 /// A call, with further ones that follow from its answer.
-type Call<'a> = BoxFuture<'a, Answered<'a>>;
+type Call<'a> = BoxFuture<'a, CallEnded<'a>>;
 
 /// What became of a call.
-struct Answered<'a> {
+struct CallEnded<'a> {
     asked: Asked,
     /// Ends that are to be stored, each on its own: one that cannot be stored holds up no other.
     ends: Vec<Call<'a>>,
 }
 
-impl From<Asked> for Answered<'_> {
+impl From<Asked> for CallEnded<'_> {
     fn from(asked: Asked) -> Self {
         Self { asked, ends: Vec::new() }
     }
@@ -109,7 +109,7 @@ pub(super) async fn run(core: &Core) {
             }
         }
         let asked = progress(&mut under_way, core.wait(&core.wake.watch, pace.at(core))).await;
-        if let Some(Answered { asked, ends }) = asked {
+        if let Some(CallEnded { asked, ends }) = asked {
             for (id, outcome) in asked {
                 busy.remove(&id);
                 follow.asked(id, outcome, core);
@@ -265,11 +265,11 @@ fn work<'a>(
             Some(Effect::LookUp) => {
                 let Some(visit) = follow.visit(&id, now) else { continue };
                 busy.insert(id);
-                calls.push(look_up(core, system, attempt, build, visit).map(Answered::from).boxed());
+                calls.push(look_up(core, system, attempt, build, visit).map(CallEnded::from).boxed());
             }
             Some(Effect::StopOverdue) if build.state == BuildState::Building => {
                 busy.insert(id.clone());
-                calls.push(give_up(core, id, build_id).map(Answered::from).boxed());
+                calls.push(give_up(core, id, build_id).map(CallEnded::from).boxed());
             }
             Some(effect @ (Effect::Poll | Effect::Stop | Effect::StopOverdue)) => {
                 // The first request to stop does not wait for the next poll.
@@ -320,7 +320,7 @@ struct Poll {
 /// First requests the end of those that are to stop, at most `CALLS_MAX` at the same time. A
 /// failed request is logged and repeated at the next poll: only the status ends an attempt. An
 /// attempt that is missing in the answer, or runs, is unchanged, and no longer busy.
-async fn poll<'a>(core: &'a Core, name: String, system: &'a dyn BuildSystem, polls: Vec<Poll>) -> Answered<'a> {
+async fn poll<'a>(core: &'a Core, name: String, system: &'a dyn BuildSystem, polls: Vec<Poll>) -> CallEnded<'a> {
     let request = |poll: &Poll| {
         let (id, external) = (poll.id.clone(), poll.external.clone());
         async move {
@@ -342,10 +342,10 @@ async fn poll<'a>(core: &'a Core, name: String, system: &'a dyn BuildSystem, pol
         }
     };
     let mut found: BTreeMap<_, _> = found.into_iter().map(|found| (found.external, found.observed)).collect();
-    let mut answered = Answered::from(Vec::new());
+    let mut answered = CallEnded::from(Vec::new());
     for poll in polls {
         match found.remove(&poll.external).filter(|observed| *observed != Observed::Running) {
-            Some(observed) => answered.ends.push(end(core, poll, observed).map(Answered::from).boxed()),
+            Some(observed) => answered.ends.push(end(core, poll, observed).map(CallEnded::from).boxed()),
             None if odd.contains(&poll.external) => answered.asked.push((poll.id, Outcome::Unanswered)),
             None => answered.asked.push((poll.id, Outcome::Answered)),
         }

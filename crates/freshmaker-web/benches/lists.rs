@@ -28,7 +28,7 @@ const REQUESTS: u32 = 2_000;
 /// A list must be at least so fast, as a part of the bare handler.
 const GOAL: f64 = 0.5;
 
-/// Rows of a list, if nobody asks for another number.
+/// How many rows a list has, unless the request says otherwise.
 const LIMIT: usize = 50;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;

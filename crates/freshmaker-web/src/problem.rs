@@ -220,8 +220,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// What callers are told of an error that passes: where that was, and what was said there, is for
-/// the log alone.
+/// The texts for callers about transient errors. Which backend failed, and its own text, are only
+/// in the log.
 const AWAY: &str = "something that the service needs does not answer";
 const NOT_NOW: &str = "something that the service needs takes nothing at the moment";
 const UNCLEAR: &str = "something that the service needs broke off, and it is not known whether the change was stored";

@@ -15,11 +15,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// What a composer says of what it has prepared.
+#[async_trait]
+trait Mood: std::fmt::Debug + Send + Sync + 'static {
+    async fn status(&self, composer: &MemoryComposer, ids: &[ExternalId]) -> Result<Vec<Found>>;
+}
+
+/// Prepares as the composer in memory does, and answers as it likes.
 #[derive(Debug)]
-struct HangingComposer(MemoryComposer, AtomicBool);
+struct Moody<M>(MemoryComposer, M);
 
 #[async_trait]
-impl Composer for HangingComposer {
+impl<M: Mood> Composer for Moody<M> {
     fn capabilities(&self) -> Capabilities {
         self.0.capabilities()
     }
@@ -30,13 +37,23 @@ impl Composer for HangingComposer {
         self.0.find(request, since).await
     }
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
-        if self.1.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
-        }
-        self.0.status(ids).await
+        self.1.status(&self.0, ids).await
     }
     async fn release(&self, id: &ExternalId) -> Result<()> {
         self.0.release(id).await
+    }
+}
+
+#[derive(Debug)]
+struct Hanging(AtomicBool);
+
+#[async_trait]
+impl Mood for Hanging {
+    async fn status(&self, composer: &MemoryComposer, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        if self.0.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        composer.status(ids).await
     }
 }
 
@@ -63,7 +80,7 @@ async fn a_composer_that_hangs_stops_no_builds_that_need_none() {
             graph.depend(name, "other", EdgeKind::ParentImage).unwrap();
         }
     });
-    let composer = Arc::new(HangingComposer(MemoryComposer::new(), AtomicBool::new(false)));
+    let composer = Arc::new(Moody(MemoryComposer::new(), Hanging(AtomicBool::new(false))));
     let engine = world.builder().composer("odcs", composer.clone()).limit("builder", 2).on(rebuild).build().unwrap();
     let client = engine.client();
     client.pause("builder", "first the repository", "kim").await.unwrap();
@@ -73,7 +90,7 @@ async fn a_composer_that_hangs_stops_no_builds_that_need_none() {
         all.iter().any(|build| build == "repo DONE") && all.iter().filter(|b| b.ends_with("READY")).count() == 5
     });
     engine.run_until(prepared).await.unwrap();
-    composer.1.store(true, Ordering::SeqCst);
+    composer.1.0.store(true, Ordering::SeqCst);
     client.send(&pushed("other")).await.unwrap();
     engine.run_until(until(async || builds(&client).await.len() == 16)).await.unwrap();
     client.resume("builder").await.unwrap();
@@ -232,28 +249,16 @@ async fn a_retry_is_built_from_what_is_there_now() {
 
 /// Fails for good when it is asked about what it has prepared.
 #[derive(Debug)]
-struct Forgetful(MemoryComposer, AtomicBool, AtomicUsize);
+struct Forgetful(AtomicBool, AtomicUsize);
 
 #[async_trait]
-impl Composer for Forgetful {
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
-    }
-    async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId> {
-        self.0.prepare(request).await
-    }
-    async fn find(&self, request: &ComposeRequest, since: Timestamp) -> Result<Vec<Found>> {
-        self.0.find(request, since).await
-    }
-    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
-        if self.1.load(Ordering::SeqCst) {
-            self.2.fetch_add(1, Ordering::SeqCst);
+impl Mood for Forgetful {
+    async fn status(&self, composer: &MemoryComposer, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        if self.0.load(Ordering::SeqCst) {
+            self.1.fetch_add(1, Ordering::SeqCst);
             return Err(Error::new(Remedy::Rejected, "odcs", "403"));
         }
-        self.0.status(ids).await
-    }
-    async fn release(&self, id: &ExternalId) -> Result<()> {
-        self.0.release(id).await
+        composer.status(ids).await
     }
 }
 
@@ -270,16 +275,16 @@ async fn a_composer_that_fails_is_asked_less_and_less() {
         graph.depend("a1", "base", EdgeKind::ParentImage).unwrap();
         graph.depend("a1", "repo", EdgeKind::Repository).unwrap();
     });
-    let composer = Arc::new(Forgetful(MemoryComposer::new(), AtomicBool::new(false), AtomicUsize::new(0)));
+    let composer = Arc::new(Moody(MemoryComposer::new(), Forgetful(AtomicBool::new(false), AtomicUsize::new(0))));
     let engine = world.builder().composer("odcs", composer.clone()).on(rebuild).build().unwrap();
     let client = engine.client();
     client.pause("builder", "first the repository", "kim").await.unwrap();
     client.send(&pushed("base")).await.unwrap();
     engine.run_until(until(async || builds(&client).await.contains(&"a1 READY".to_owned()))).await.unwrap();
-    composer.1.store(true, Ordering::SeqCst);
+    composer.1.0.store(true, Ordering::SeqCst);
     client.resume("builder").await.unwrap();
     engine.run_until(world.clock.sleep(secs(24 * 3600))).await.unwrap();
-    let asked = composer.2.load(Ordering::SeqCst);
+    let asked = composer.1.1.load(Ordering::SeqCst);
     assert!(asked <= 350, "it was asked {asked} times within a day about one build");
 }
 
@@ -375,31 +380,19 @@ async fn a_second_job_is_asked_to_stop_until_it_does() {
 
 /// Says of everything that it is done, and when it is asked again that it is gone.
 #[derive(Debug)]
-struct Fleeting(MemoryComposer, Mutex<std::collections::BTreeSet<ExternalId>>);
+struct Fleeting(Mutex<std::collections::BTreeSet<ExternalId>>);
 
 #[async_trait]
-impl Composer for Fleeting {
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
-    }
-    async fn prepare(&self, request: &ComposeRequest) -> Result<ExternalId> {
-        self.0.prepare(request).await
-    }
-    async fn find(&self, request: &ComposeRequest, since: Timestamp) -> Result<Vec<Found>> {
-        self.0.find(request, since).await
-    }
-    async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
-        let mut found = self.0.status(ids).await?;
-        let mut told = self.1.lock().unwrap();
+impl Mood for Fleeting {
+    async fn status(&self, composer: &MemoryComposer, ids: &[ExternalId]) -> Result<Vec<Found>> {
+        let mut found = composer.status(ids).await?;
+        let mut told = self.0.lock().unwrap();
         for found in &mut found {
             if !told.insert(found.external.clone()) {
                 found.observed = Observed::Vanished;
             }
         }
         Ok(found)
-    }
-    async fn release(&self, id: &ExternalId) -> Result<()> {
-        self.0.release(id).await
     }
 }
 
@@ -415,7 +408,7 @@ async fn a_repository_that_is_always_gone_is_prepared_after_pauses() {
         graph.depend("a1", "base", EdgeKind::ParentImage).unwrap();
         graph.depend("a1", "repo", EdgeKind::Repository).unwrap();
     });
-    let composer = Arc::new(Fleeting(MemoryComposer::new(), Mutex::default()));
+    let composer = Arc::new(Moody(MemoryComposer::new(), Fleeting(Mutex::default())));
     let engine = world.builder().composer("odcs", composer.clone()).on(rebuild).build().unwrap();
     engine.client().send(&pushed("base")).await.unwrap();
     engine.run_until(world.clock.sleep(secs(10))).await.unwrap();

@@ -33,8 +33,9 @@ impl Plain {
     /// The build prepares a repository.
     pub(super) const IS_REPOSITORY: Self = Self { text: "builds.kind = 4", is_kept: true };
 
-    /// All rows, before so many conditions. Nothing forgets a statement that is kept, so those that
-    /// nearly nobody needs twice are not: else a caller could ask for thousands of different ones.
+    /// All rows, before so many conditions. A connection keeps each of its prepared statements for
+    /// ever. So statements with many conditions, which are rarely repeated, are not kept; otherwise
+    /// a caller could fill the memory with thousands of different ones.
     pub(super) fn all(conditions: usize) -> Self {
         Self { text: "1 = 1", is_kept: conditions <= KEPT_MAX }
     }

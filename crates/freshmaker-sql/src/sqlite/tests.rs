@@ -201,7 +201,7 @@ async fn lists_are_prepared_once() {
     storage.attempts(vec![BuildId(1)]).await.unwrap();
     let missing: Vec<_> = sent.lock().unwrap().difference(&kept.lock().unwrap()).cloned().collect();
     assert!(missing.is_empty() && sent.lock().unwrap().len() > 20, "{missing:#?}");
-    // Nothing forgets them, so what nearly nobody asks twice is not kept.
+    // They are kept for ever, so a question that is rarely repeated is not kept.
     let before = kept.lock().unwrap().len();
     let rare = EventFilter { search_keys: vec!["k".into()], requesters: vec!["r".into()], ..EventFilter::default() };
     let rare = EventFilter { message_ids: vec!["m".into()], ..rare };

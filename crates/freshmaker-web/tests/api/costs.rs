@@ -1,14 +1,24 @@
 //! A list costs the same questions to the storage, however long it is.
 
 use super::pages::{html, service};
-use super::support::ask;
+use super::support::{Service, ask};
 use freshmaker::Client;
 use freshmaker::rebuild::{Failure, FailureClass};
 use freshmaker_testing::counted::CountedStorage;
+use freshmaker_web::axum::Router;
 use freshmaker_web::axum::http::Method;
 use freshmaker_web::{Config, PageConfig};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The routes of a service on a storage that counts what is asked of it.
+fn counted(service: &Service) -> (Arc<CountedStorage>, Router) {
+    let storage = Arc::new(CountedStorage::new(service.world.storage.clone()));
+    let client = Client::new(storage.clone()).with_clock(service.world.clock.clone());
+    let mut config = Config::loopback();
+    (config.clock, config.page) = (service.world.clock.clone(), Some(PageConfig::default()));
+    (storage, freshmaker_web::router(client, config))
+}
 
 #[tokio::test(start_paused = true)]
 async fn no_list_asks_for_each_of_its_rows() {
@@ -18,11 +28,7 @@ async fn no_list_asks_for_each_of_its_rows() {
         service.push("base").await;
         service.settle().await;
     }
-    let storage = Arc::new(CountedStorage::new(service.world.storage.clone()));
-    let client = Client::new(storage.clone()).with_clock(service.world.clock.clone());
-    let mut config = Config::loopback();
-    (config.clock, config.page) = (service.world.clock.clone(), Some(PageConfig::default()));
-    let router = freshmaker_web::router(client, config);
+    let (storage, router) = counted(&service);
     for (path, calls) in [
         // Of events with builds that failed or were cancelled it is asked how many were which.
         ("/api/3/events?", &["events", "count_caused"][..]),
@@ -52,11 +58,7 @@ async fn the_overview_reads_failed_builds_once_in_a_moment() {
     service.world.builds.fail_next(&"app".into(), Failure::new(FailureClass::Permanent, "no space"));
     service.push("base").await;
     service.settle().await;
-    let storage = Arc::new(CountedStorage::new(service.world.storage.clone()));
-    let client = Client::new(storage.clone()).with_clock(service.world.clock.clone());
-    let mut config = Config::loopback();
-    (config.clock, config.page) = (service.world.clock.clone(), Some(PageConfig::default()));
-    let router = freshmaker_web::router(client, config);
+    let (storage, router) = counted(&service);
     let builds_read = async || {
         let told = ask(&router, html(Method::GET, "/")).await;
         assert!(String::from_utf8(told.body).unwrap().contains("no space"));
