@@ -4,7 +4,7 @@
 
 use freshmaker::backend::{EventFilter, Paging, Remedy, Result, Storage};
 use freshmaker::client::Client;
-use freshmaker::engine::{EngineBuilder, Foreseen};
+use freshmaker::engine::{EngineBuilder, PreviewOutcome};
 use freshmaker::handler::{ImagePushed, RebuildRequested, rebuild_dependents};
 use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 use freshmaker::rebuild::{EventId, EventState, InboxState, RowKey};
@@ -190,14 +190,17 @@ async fn a_preview_decides_and_stores_nothing() {
     let foreseen = client.preview(&pushed()).await.unwrap();
     let named: Vec<_> = foreseen.iter().map(|it| it.handler.as_str()).collect();
     assert_eq!(named.len(), 2, "{named:?}");
-    let plans =
-        foreseen.iter().filter_map(|it| if let Foreseen::Rebuilds(plan) = &it.decision { Some(plan) } else { None });
+    let plans = foreseen
+        .iter()
+        .filter_map(|it| if let PreviewOutcome::Rebuilds(plan) = &it.decision { Some(plan) } else { None });
     assert_eq!(plans.map(|plan| plan.len()).collect::<Vec<_>>(), [1]);
-    assert!(foreseen.iter().any(|it| matches!(&it.decision, Foreseen::Skips(reason) if reason.text == "no need")));
+    assert!(
+        foreseen.iter().any(|it| matches!(&it.decision, PreviewOutcome::Skips(reason) if reason.text == "no need"))
+    );
     assert!(client.overview().await.unwrap().is_idle());
     assert_eq!(client.events(EventFilter::default(), Paging::first(1).counted()).await.unwrap().total, Some(0));
 
     let request = RebuildRequested { artifacts: vec!["app".into()], dependents: true, requester: None };
     let foreseen = client.preview(&request).await.unwrap();
-    assert_eq!(foreseen.iter().map(|it| &it.decision).collect::<Vec<_>>(), [&Foreseen::Ignores]);
+    assert_eq!(foreseen.iter().map(|it| &it.decision).collect::<Vec<_>>(), [&PreviewOutcome::Ignores]);
 }

@@ -95,7 +95,7 @@ impl Client {
         }
         let scope = Scope::Descendants(vec![row.build]);
         let by = Actor::Person(by.to_owned());
-        self.decide(&scope, &Input::Decide { attempt: attempt.clone(), external: found, by }).await
+        self.decide(&scope, &Input::Resolve { attempt: attempt.clone(), external: found, by }).await
     }
 
     /// Whether the run that would submit this attempt is over.
@@ -118,7 +118,7 @@ impl Client {
     /// submitted ([resolve](Self::resolve) its attempt first).
     pub async fn give_up(&self, build: BuildId, why: &str, by: &str) -> Result<()> {
         let (by, text) = (Actor::Person(by.to_owned()), why.to_owned());
-        self.decide(&Scope::Descendants(vec![build]), &Input::Abandon { build, by, text }).await
+        self.decide(&Scope::Descendants(vec![build]), &Input::GiveUp { build, by, text }).await
     }
 
     /// Makes a [dead letter](Self::dead_letters) a new message again, after its cause was removed,

@@ -2,7 +2,7 @@ use super::send::rejected;
 use super::{Client, PLACE};
 use crate::artifact::Digest;
 use crate::backend::{Document, Error, NewDocument, Remedy, Result};
-use crate::engine::{Foreseen, Previewed};
+use crate::engine::{PreviewOutcome, Previewed};
 use crate::event::Message;
 use crate::plan::Plan;
 use crate::time::{Timestamp, later};
@@ -77,7 +77,7 @@ impl Client {
     pub async fn keep_plans(&self, message: Message, by: &str) -> Result<Vec<Previewed>> {
         let previewed = self.preview_message(&message).await?;
         for Previewed { handler, decision } in &previewed {
-            let (Foreseen::Rebuilds(plan) | Foreseen::Asks { plan, .. }) = decision else { continue };
+            let (PreviewOutcome::Rebuilds(plan) | PreviewOutcome::Asks { plan, .. }) = decision else { continue };
             let (handler, message, by) = (handler.clone(), message.clone(), by.to_owned());
             let body = serde_json::to_value(Body { handler, message, by, plan: (**plan).clone() });
             self.keep(&plan.hash(), body.map_err(|error| rejected(error.to_string()))?).await?;
@@ -128,7 +128,7 @@ impl Client {
         let previewed = self.preview_message(&kept.message).await?;
         let same = previewed.into_iter().find(|previewed| previewed.handler == kept.handler);
         Ok(match same.map(|previewed| previewed.decision) {
-            Some(Foreseen::Rebuilds(plan) | Foreseen::Asks { plan, .. }) => Some(*plan),
+            Some(PreviewOutcome::Rebuilds(plan) | PreviewOutcome::Asks { plan, .. }) => Some(*plan),
             _ => None,
         })
     }

@@ -21,7 +21,7 @@ use super::group::NotApplied;
 use super::inbox::is_handled;
 use super::outages::STORAGE;
 use super::overtaken::is_overtaken;
-use super::retry::Retry;
+use super::retry_event::Retry;
 use crate::backend::{BuildFilter, Error, EventFilter, Paging, Remedy, Scope};
 use crate::client::Client;
 use crate::event::{Envelope, Message};

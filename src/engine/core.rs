@@ -429,7 +429,7 @@ impl Core {
     /// Returns the longest pause that this engine stores with a row.
     pub(super) fn pause_max(&self) -> Duration {
         let settle = self.capabilities.values().map(|system| system.settle).max().unwrap_or_default();
-        self.limits.backoff_max.max(settle).max(super::prepared::ASKED_AGAIN)
+        self.limits.backoff_max.max(settle).max(super::repositories::ASKED_AGAIN)
     }
 
     /// Returns the bounds of a question for what is due.

@@ -20,7 +20,7 @@
 
 use super::calls::{NoAnswer, in_time, unharmed};
 use super::registry::{Entry, Opened, Registry};
-use super::retry::{NoRetry, Retry};
+use super::retry_event::{NoRetry, Retry};
 use crate::artifact::{Artifact, ArtifactId, ArtifactKind, Digest};
 use crate::backend::{BoxError, BuildFilter, Clock, DryRun, Error, Paging, Remedy, StorageReads, with_causes};
 use crate::client::ASK_FIRST;

@@ -10,7 +10,7 @@
 //! 2. `Input::Reuse`: a build whose inputs are those of its latest output ends here (early cutoff).
 //!    The builds that were chosen together are asked about together, so that none overtakes a more
 //!    urgent one here.
-//! 3. `prepared`: its repositories must still be there; otherwise the build waits.
+//! 3. `repositories`: its repositories must still be there; otherwise the build waits.
 //! 4. A session is opened, if the build system has sessions.
 //! 5. `Input::Start`: the intent is stored, with a fresh attempt id and the session.
 //! 6. The build system is called, and its answer is stored.
@@ -35,7 +35,7 @@ use super::breaker::Breakers;
 use super::core::{Core, Pace, progress};
 use super::group::NotApplied;
 use super::outages::STORAGE;
-use super::prepared;
+use super::repositories;
 use crate::backend::{BuildRequest, DryRun, Due, Error, Remedy};
 use crate::client::paused;
 use crate::rebuild::{
@@ -360,7 +360,7 @@ async fn reuse(core: &Core, builds: Vec<BuildRecord>) -> Step {
 async fn intend(core: &Core, record: BuildRecord) -> Step {
     let (build, system) = (record.id, record.key.system.clone());
     let ended = |reached| Step::Ended(Ended { build, system: system.clone(), reached });
-    if !prepared::is_there(core, &record).await {
+    if !repositories::is_there(core, &record).await {
         return ended(Reached::NotTried);
     }
     let attempt = core.new_attempt();

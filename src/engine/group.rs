@@ -329,11 +329,11 @@ fn scope(input: &Input, build: Option<BuildId>) -> Scope {
             Input::Refused { .. }
             | Input::NotSent { .. }
             | Input::LookedUp { .. }
-            | Input::Decide { .. }
+            | Input::Resolve { .. }
             | Input::Observe { .. },
             Some(build),
         ) => Scope::Descendants(vec![build]),
-        (Input::Abandon { build, .. }, _) => Scope::Descendants(vec![*build]),
+        (Input::GiveUp { build, .. }, _) => Scope::Descendants(vec![*build]),
         (
             Input::Accepted { attempt, .. }
             | Input::Unclear { attempt, .. }
@@ -343,7 +343,7 @@ fn scope(input: &Input, build: Option<BuildId>) -> Scope {
             | Input::Refused { attempt, .. }
             | Input::NotSent { attempt, .. }
             | Input::LookedUp { attempt, .. }
-            | Input::Decide { attempt, .. }
+            | Input::Resolve { attempt, .. }
             | Input::Observe { attempt, .. },
             _,
         ) => Scope::Attempt(attempt.clone()),

@@ -42,7 +42,7 @@ use super::decision::{Answer, Answered, Incoming, Undecided};
 use super::inbox::{finish, postpone, wait};
 use super::lease;
 use super::outages::STORAGE;
-use super::retry::Retry;
+use super::retry_event::Retry;
 use crate::backend::{Claim, Remedy};
 use crate::client::Client;
 use crate::event::{Envelope, Message};

@@ -44,20 +44,20 @@ mod message;
 mod options;
 mod outages;
 mod overtaken;
-mod prepared;
 mod preview;
 mod publish;
 mod registry;
 mod replica;
+mod repositories;
 mod retention;
-mod retry;
+mod retry_event;
 mod verify;
 mod watch;
 
 pub use announce::{Announcement, Announcer};
 pub use builder::{ConfigError, EngineBuilder};
 pub use clock::SystemClock;
-pub use preview::{Foreseen, Preview, Previewed};
+pub use preview::{Preview, PreviewOutcome, Previewed};
 
 use self::core::Core;
 use self::lease::Ended;

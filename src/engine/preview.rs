@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// engine. Cheap to clone.
 ///
 /// ```
-/// use freshmaker::engine::Foreseen;
+/// use freshmaker::engine::PreviewOutcome;
 /// use freshmaker::handler::{ImagePushed, rebuild_dependents};
 /// use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog, MemoryStorage};
 /// use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
@@ -41,7 +41,7 @@ use std::sync::Arc;
 /// let pushed = ImagePushed { image: "debian".into(), digest: None };
 /// let previewed = engine.client().preview(&pushed).await?;
 /// assert_eq!(previewed[0].handler, "rebuild_dependents");
-/// let Foreseen::Rebuilds(plan) = &previewed[0].decision else { panic!("{previewed:?}") };
+/// let PreviewOutcome::Rebuilds(plan) = &previewed[0].decision else { panic!("{previewed:?}") };
 /// assert_eq!(plan.len(), 1);
 /// # Ok(())
 /// # }
@@ -58,13 +58,13 @@ pub struct Previewed {
     /// The name of the handler.
     pub handler: String,
     /// Its decision.
-    pub decision: Foreseen,
+    pub decision: PreviewOutcome,
 }
 
 /// Says what a handler would decide; nothing of it is stored.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Foreseen {
+pub enum PreviewOutcome {
     /// The handler would ignore the event.
     Ignores,
     /// The event would be skipped.
@@ -132,13 +132,13 @@ impl Preview {
         let decisions = answers.into_iter().map(|(_, answer)| answer).collect::<std::result::Result<Vec<_>, _>>()?;
         let foreseen = decisions.into_iter().map(|Answered { handler, decided, .. }| {
             let decision = match decided {
-                Decided::Ignore => Foreseen::Ignores,
-                Decided::Event(Outcome::Skip(reason)) => Foreseen::Skips(reason),
-                Decided::Event(Outcome::Fail(reason)) => Foreseen::Fails(reason),
-                Decided::Event(Outcome::Ask { plan, reason }) => Foreseen::Asks { plan, reason },
-                Decided::Event(Outcome::Build { plan, .. }) => Foreseen::Rebuilds(plan),
-                Decided::Emit(messages) => Foreseen::Emits(messages),
-                Decided::Cancel(events) => Foreseen::Cancels(events),
+                Decided::Ignore => PreviewOutcome::Ignores,
+                Decided::Event(Outcome::Skip(reason)) => PreviewOutcome::Skips(reason),
+                Decided::Event(Outcome::Fail(reason)) => PreviewOutcome::Fails(reason),
+                Decided::Event(Outcome::Ask { plan, reason }) => PreviewOutcome::Asks { plan, reason },
+                Decided::Event(Outcome::Build { plan, .. }) => PreviewOutcome::Rebuilds(plan),
+                Decided::Emit(messages) => PreviewOutcome::Emits(messages),
+                Decided::Cancel(events) => PreviewOutcome::Cancels(events),
             };
             Previewed { handler: handler.to_owned(), decision }
         });

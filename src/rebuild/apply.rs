@@ -117,8 +117,8 @@ impl Rebuild {
                 }
                 Ok(())
             }
-            Input::Decide { attempt, external, by } => self.decided(attempt, external.as_ref(), by, limits),
-            Input::Abandon { build, by, text } => self.abandon(*build, by, text),
+            Input::Resolve { attempt, external, by } => self.resolve(attempt, external.as_ref(), by, limits),
+            Input::GiveUp { build, by, text } => self.give_up(*build, by, text),
             Input::Observe { attempt, observed, verify } => self.observe(attempt, observed, *verify, limits),
             Input::Verified { build, seen, unused } => self.verified(*build, seen, *unused),
             Input::Overdue { attempt } => {

@@ -193,7 +193,7 @@ pub enum Input {
         after: Duration,
     },
     /// A person says what became of a submission without a clear answer.
-    Decide {
+    Resolve {
         /// The attempt.
         attempt: AttemptId,
         /// What the build system calls it; `None` if it was never submitted.
@@ -202,7 +202,7 @@ pub enum Input {
         by: Actor,
     },
     /// A person gives a build up.
-    Abandon {
+    GiveUp {
         /// The build.
         build: BuildId,
         /// The person.
@@ -252,7 +252,7 @@ impl Input {
     #[must_use]
     pub fn actor(&self) -> Actor {
         match self {
-            Self::Cancel { by, .. } | Self::Decide { by, .. } | Self::Abandon { by, .. } => by.clone(),
+            Self::Cancel { by, .. } | Self::Resolve { by, .. } | Self::GiveUp { by, .. } => by.clone(),
             Self::Observe { .. } | Self::LookedUp { .. } | Self::LookupFailed { .. } | Self::Verified { .. } => {
                 Actor::Poll
             }
@@ -282,13 +282,13 @@ impl Input {
             | Self::Overdue { attempt }
             | Self::LookedUp { attempt, .. }
             | Self::LookupFailed { attempt, .. }
-            | Self::Decide { attempt, .. }
+            | Self::Resolve { attempt, .. }
             | Self::Observe { attempt, .. } => Some(attempt),
             Self::Reuse { .. }
             | Self::Lost { .. }
             | Self::Postponed { .. }
             | Self::Verified { .. }
-            | Self::Abandon { .. }
+            | Self::GiveUp { .. }
             | Self::Cancel { .. } => None,
         }
     }

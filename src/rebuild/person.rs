@@ -29,7 +29,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// `IllegalInput` if there is no such question: the attempt has an answer.
-    pub(super) fn decided(
+    pub(super) fn resolve(
         &mut self,
         attempt: &AttemptId,
         external: Option<&ExternalId>,
@@ -53,7 +53,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// `IllegalInput` if the build has ended, is being submitted, or runs.
-    pub(super) fn abandon(&mut self, id: BuildId, by: &Actor, text: &str) -> Result<(), IllegalInput> {
+    pub(super) fn give_up(&mut self, id: BuildId, by: &Actor, text: &str) -> Result<(), IllegalInput> {
         let Some(build) = self.now.builds.get_mut(&id) else {
             return Err(IllegalInput::Unknown(format!("build {id}")));
         };

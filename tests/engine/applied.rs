@@ -4,7 +4,7 @@ use crate::each;
 use freshmaker::artifact::Digest;
 use freshmaker::backend::{Clock, Documents, NewDocument, Remedy};
 use freshmaker::client::{Applied, Client};
-use freshmaker::engine::{Foreseen, Previewed};
+use freshmaker::engine::{PreviewOutcome, Previewed};
 use freshmaker::policy::Policy;
 use freshmaker::rebuild::EventState;
 use freshmaker::{Artifact, ArtifactKind, Context, Decision, EdgeKind, HandlerResult, Message};
@@ -24,7 +24,9 @@ fn add_shop(world: &World) {
 
 async fn kept(client: &Client) -> Digest {
     let previewed = client.keep_plans(Message::of("seen", &pushed("base")).unwrap(), "alice").await.unwrap();
-    let [Previewed { decision: Foreseen::Rebuilds(plan) | Foreseen::Asks { plan, .. }, .. }] = &previewed[..] else {
+    let [Previewed { decision: PreviewOutcome::Rebuilds(plan) | PreviewOutcome::Asks { plan, .. }, .. }] =
+        &previewed[..]
+    else {
         panic!("{previewed:?}")
     };
     plan.hash()

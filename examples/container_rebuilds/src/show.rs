@@ -7,7 +7,7 @@ use freshmaker::artifact::ArtifactId;
 use freshmaker::backend::Clock;
 use freshmaker::backend::{BuildFilter, Catalog, EventFilter, Paging};
 use freshmaker::client::{Client, Replica};
-use freshmaker::engine::{Foreseen, Previewed, SystemClock};
+use freshmaker::engine::{PreviewOutcome, Previewed, SystemClock};
 use freshmaker::plan::Plan;
 use freshmaker::rebuild::{AttemptState, EventId, EventRecord, RowKey};
 use freshmaker_redhat::messages::errata::AdvisoryRpmsSigned;
@@ -42,13 +42,13 @@ async fn advisory(wires: Wires, errata_id: i64) -> Result<bool> {
     let mut good = true;
     for Previewed { handler, decision, .. } in preview.event(&event, SystemClock.now()).await? {
         match decision {
-            Foreseen::Rebuilds(plan) => plan_of(&plan),
-            Foreseen::Asks { plan, reason } => {
+            PreviewOutcome::Rebuilds(plan) => plan_of(&plan),
+            PreviewOutcome::Asks { plan, reason } => {
                 say!("{reason}");
                 plan_of(&plan);
             }
-            Foreseen::Skips(reason) => say!("nothing: {reason}"),
-            Foreseen::Fails(reason) => {
+            PreviewOutcome::Skips(reason) => say!("nothing: {reason}"),
+            PreviewOutcome::Fails(reason) => {
                 good = false;
                 say!("{handler} fails: {reason}");
             }

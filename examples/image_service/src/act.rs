@@ -13,7 +13,7 @@ use freshmaker::Engine;
 use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
 use freshmaker::backend::Clock;
 use freshmaker::client::Client;
-use freshmaker::engine::{Foreseen, Preview, SystemClock};
+use freshmaker::engine::{Preview, PreviewOutcome, SystemClock};
 use freshmaker::event::Severity;
 use freshmaker::handler::{ImagePushed, RebuildRequested};
 use freshmaker::memory::{MemoryBuildSystem, MemoryStorage};
@@ -217,13 +217,13 @@ async fn plan(directory: &Directory, images: &[String], format: Format) -> Resul
     let mut outcome = Outcome::Good;
     for previewed in foreseen {
         match previewed.decision {
-            Foreseen::Rebuilds(plan) => say(&format!("{}\n", plan.render(format).to_string().trim_end()))?,
-            Foreseen::Asks { plan, reason } => {
+            PreviewOutcome::Rebuilds(plan) => say(&format!("{}\n", plan.render(format).to_string().trim_end()))?,
+            PreviewOutcome::Asks { plan, reason } => {
                 complain(format_args!("{reason}"));
                 say(&format!("{}\n", plan.render(format).to_string().trim_end()))?;
             }
-            Foreseen::Skips(reason) => complain(format_args!("nothing would be rebuilt: {reason}")),
-            Foreseen::Fails(reason) => {
+            PreviewOutcome::Skips(reason) => complain(format_args!("nothing would be rebuilt: {reason}")),
+            PreviewOutcome::Fails(reason) => {
                 complain(format_args!("it would fail: {reason}"));
                 outcome = Outcome::Failed;
             }

@@ -66,10 +66,10 @@
 //! nothing early, and directories of a system that is used rarely are kept longer. A directory that
 //! cannot be read, or that belongs to no attempt, is left and logged once.
 
-mod place;
 mod program;
 mod result;
 mod retention;
+mod state_dir;
 mod supervisor;
 
 pub use program::ProgramError;
@@ -344,7 +344,7 @@ impl CommandBuildSystem {
                 let text = format!("the state directory {}: {error}", config.state_dir.display());
                 Error::new(Remedy::Unavailable, PLACE, text)
             })?;
-        let session = place::identity(&config.state_dir).map(SessionId::new).map_err(|error| {
+        let session = state_dir::identity(&config.state_dir).map(SessionId::new).map_err(|error| {
             let text = format!("the state directory {}: {error}", config.state_dir.display());
             Error::new(Remedy::Unavailable, PLACE, text)
         })?;

@@ -1,13 +1,13 @@
 //! Builds.
 
 use super::Api;
+use super::address::{Number, Place};
 use super::answer::{self, Answer, Failure, told};
 use super::events::nothing;
 use super::filters::{self, BUILD_COLUMNS, BuildQuery, KINDS};
 use super::load::Rows;
 use super::order::{self, Order};
 use super::paging::{Listing, PageQuery, Query};
-use super::place::{Number, Place};
 use crate::forms::{BuildForm, Forms};
 use freshmaker::backend::{BuildFilter, Page, Paging};
 use freshmaker::rebuild::{BuildId, BuildRecord};

@@ -1,10 +1,10 @@
 //! Cancelling an event.
 
 use super::Api;
+use super::address::{Number, Place};
 use super::answer::{Answer, Failure};
 use super::events::{self, NO_EVENT, ShownEvent};
 use super::fields::Fields;
-use super::place::{Number, Place};
 use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::rebuild::{EventId, EventRecord};
 use freshmaker_web::axum::extract::State;

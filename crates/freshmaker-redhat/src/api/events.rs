@@ -1,12 +1,12 @@
 //! Events, in version 1 or 2 of their form.
 
 use super::Api;
+use super::address::{Number, Place};
 use super::answer::{self, Answer, Failure, told};
 use super::filters::{self, EVENT_COLUMNS, EventQuery};
 use super::load::Rows;
 use super::order::{self, Order};
 use super::paging::{Listing, PageQuery, Query};
-use super::place::{Number, Place};
 use crate::forms::{Builds, EventForm, Forms};
 use freshmaker::backend::{EventFilter, Page, Paging};
 use freshmaker::rebuild::{EventId, EventRecord};

@@ -1,9 +1,9 @@
 //! Names with their numbers, and the service itself.
 
 use super::Api;
+use super::address::Number;
 use super::answer::{Answer, Failure, told};
 use super::filters::KINDS;
-use super::place::Number;
 use crate::messages::RESERVED_KINDS;
 use freshmaker::rebuild::PublicBuildState;
 use freshmaker_web::axum::extract::State;

@@ -66,6 +66,7 @@
 //! methods (405), bodies that are not JSON (400, 415) and refusals by the layers of
 //! freshmaker-web.
 
+mod address;
 mod answer;
 mod builds;
 mod cancel;
@@ -79,7 +80,6 @@ mod load;
 mod metrics;
 mod order;
 mod paging;
-mod place;
 mod requests;
 mod routes;
 

@@ -1,9 +1,9 @@
 //! The query of a list, its page, and the links between pages.
 
 use super::Api;
+use super::address::Place;
 use super::answer::Failure;
 use super::order::Order;
-use super::place::Place;
 use freshmaker::backend::Paging;
 use freshmaker_web::axum::extract::FromRequestParts;
 use freshmaker_web::axum::http::request::Parts;

@@ -1,11 +1,11 @@
 //! Requests for rebuilds: what is refused at once, and how a request becomes a message.
 
 use super::Api;
+use super::address::Place;
 use super::answer::{Answer, Failure, told};
 use super::events::{self, ShownEvent};
 use super::fields::{Fields, or_nothing};
 use super::filters::kinds_of;
-use super::place::Place;
 use crate::messages::request::{AsyncBuild, ManualRebuild};
 use freshmaker::Client;
 use freshmaker::artifact::Nvr;

@@ -1,10 +1,10 @@
 //! The list of routes, each for both versions. A route cannot be registered without saying who may
 //! use it, and has its path from its description.
 
+use super::address::Place;
 use super::answer::{self, lacks_roles};
 use super::description::Description;
 use super::metrics::{self, Timed, timed};
-use super::place::Place;
 use super::{Api, builds, cancel, events, images, kinds, requests};
 use freshmaker_web::axum::extract::{Request, State};
 use freshmaker_web::axum::http::{Method, header};

@@ -46,6 +46,7 @@
 //!
 //! `image_name` has two values: the name within the NVR, and the whole NVR.
 
+mod advisory_kind;
 mod affected;
 mod announce;
 mod built;
@@ -61,11 +62,11 @@ mod on_parent;
 mod request;
 mod rpm_advisory;
 mod signed;
-mod sort;
 mod update;
 
 use crate::contracts::Advisory;
 use crate::image::{CatalogImage, Publication};
+pub use advisory_kind::AdvisoryKind;
 pub use affected::{AffectedImages, Wanted};
 pub use announce::{AnnounceAdvisories, AnnounceSignedAdvisories, ExplainFlatpaks};
 pub use built::BuiltImages;
@@ -79,7 +80,6 @@ pub use on_parent::{RebuildImagesOnParent, RebuildImagesOnParentTask};
 pub use request::{RebuildImagesOnRequest, cancel_on_request};
 pub use rpm_advisory::RebuildImagesOfAdvisory;
 pub use signed::{RebuildImagesOfSignedAdvisory, UnreleasedPackages};
-pub use sort::AdvisorySort;
 pub use update::RebuildImagesOfUpdate;
 
 /// The names of the facts that these handlers add to those that are always known.

@@ -56,7 +56,7 @@ pub(super) fn immediately<T>(
     work: impl FnOnce(&mut Connection) -> Result<T>,
 ) -> Result<T> {
     connection.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").map_err(failed)?;
-    let done = work(connection).or_else(|error| taken_back(connection, error))?;
+    let done = work(connection).or_else(|error| rolled_back(connection, error))?;
     match connection.batch_execute("COMMIT") {
         Ok(()) => Ok(done),
         // No answer says nothing about what was done.
@@ -71,12 +71,12 @@ pub(super) fn of_one_moment<T>(
     work: impl FnOnce(&mut Connection) -> Result<T>,
 ) -> Result<T> {
     connection.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").map_err(failed)?;
-    let found = work(connection).or_else(|error| taken_back(connection, error))?;
+    let found = work(connection).or_else(|error| rolled_back(connection, error))?;
     connection.batch_execute("COMMIT").map_err(failed)?;
     Ok(found)
 }
 
-fn taken_back<T>(connection: &mut Connection, error: Error) -> Result<T> {
+fn rolled_back<T>(connection: &mut Connection, error: Error) -> Result<T> {
     // If this fails, the transaction may be open: the connection is not used again.
     connection.batch_execute("ROLLBACK").map_err(failed)?;
     Err(error)

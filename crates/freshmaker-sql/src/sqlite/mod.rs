@@ -5,11 +5,11 @@ mod dialect;
 mod documents;
 #[cfg(feature = "postgres")]
 mod export;
+mod file;
 #[path = "../queries/lists.rs"]
 mod lists;
 #[path = "../queries/load.rs"]
 mod load;
-mod place;
 #[path = "../queries/prepared.rs"]
 mod prepared;
 #[path = "../queries/query.rs"]
@@ -23,8 +23,8 @@ mod tests;
 #[path = "../queries/write.rs"]
 mod write;
 
+use self::file::Identity;
 use self::load::Stored;
-use self::place::Identity;
 use crate::versions::{Tables, applied, tables, upgrade};
 use crate::{progress, rows, schema, text};
 use async_trait::async_trait;
@@ -117,7 +117,7 @@ impl SqliteStorage {
     /// links, [`Conflict`](Remedy::Conflict) if an engine has another file open that was at this
     /// path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::at(place::resolve(path.as_ref(), true)?)
+        Self::at(file::resolve(path.as_ref(), true)?)
     }
 
     /// Opens a file that is there, and makes none: for programs that ask.
@@ -133,7 +133,7 @@ impl SqliteStorage {
     /// # Errors
     /// [`NotFound`](Remedy::NotFound) if there is no such file, else as for [`open`](Self::open).
     pub fn open_existing(path: impl AsRef<Path>) -> Result<Self> {
-        Self::at(place::resolve(path.as_ref(), false)?)
+        Self::at(file::resolve(path.as_ref(), false)?)
     }
 
     fn at(path: PathBuf) -> Result<Self> {
@@ -245,7 +245,7 @@ impl Storage for SqliteStorage {
             let locks = path.filter(|_| session.lock.is_none());
             let alone = locks.is_some();
             if let Some(path) = locks {
-                session.lock = Some(place::lock(&path)?);
+                session.lock = Some(file::lock(&path)?);
             }
             write::lease(&mut session.connection, held, now, alone)
         })
@@ -315,7 +315,7 @@ impl StorageUpkeep for SqliteStorage {
         // What is at the path must be what is open.
         self.run(|_| Ok(())).await?;
         let to = to.to_owned();
-        let copying = tokio::task::spawn_blocking(move || place::copy(&from, &to));
+        let copying = tokio::task::spawn_blocking(move || file::copy(&from, &to));
         copying.await.unwrap_or_else(|error| Err(Error::new(Remedy::Unclear, PLACE, error)))
     }
 }

@@ -12,14 +12,14 @@ use freshmaker::rebuild::{AttemptState, EventState, ExternalId, Observed, Output
 use freshmaker::time::Timestamp;
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Context, Decision, EdgeKind, Engine, HandlerResult};
 use freshmaker_testing::world::{Pushed, TokioClock, World, pushed, until};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 async fn rebuild(event: Pushed, cx: Context) -> HandlerResult {
@@ -99,12 +99,13 @@ async fn what_a_replica_has_is_handed_over_within_a_second() {
     assert_eq!(client.check_consistency().await.unwrap(), []);
 }
 
-/// Takes its time, and counts what is alive.
-#[derive(Debug, Default)]
+/// Takes its time, counts what is alive, and takes as many builds as there are permits.
+#[derive(Debug)]
 struct Counted {
     alive: Mutex<(BTreeSet<ExternalId>, usize)>,
     inner: MemoryBuildSystem,
     clock: TokioClock,
+    permits: Semaphore,
 }
 
 #[async_trait]
@@ -115,6 +116,7 @@ impl BuildSystem for Counted {
 
     async fn submit(&self, request: &BuildRequest) -> Result<ExternalId> {
         self.clock.sleep(Duration::from_millis(20)).await;
+        self.permits.acquire().await.unwrap().forget();
         let id = self.inner.submit(request).await?;
         let mut alive = self.alive.lock().unwrap();
         alive.0.insert(id.clone());
@@ -142,6 +144,8 @@ impl BuildSystem for Counted {
 
 /// The number of images that are built on one.
 const IMAGES: usize = 60;
+/// The number of them that are submitted before a replica leaves.
+const FIRST: usize = 10;
 
 fn wide() -> ArtifactGraph {
     let mut graph = ArtifactGraph::new();
@@ -159,31 +163,50 @@ async fn limits_hold_over_all_replicas_and_nothing_is_built_twice() {
     let Some(place) = Place::new() else { return };
     let mut world = world(&place).await;
     world.catalog = Arc::new(MemoryCatalog::new(wide()));
-    let counted = Arc::new(Counted::default());
+    let counted = Arc::new(Counted {
+        alive: Mutex::default(),
+        inner: MemoryBuildSystem::default(),
+        clock: TokioClock::default(),
+        permits: Semaphore::new(FIRST),
+    });
     let build = |name: &str| {
         let builder = Engine::builder().storage(Arc::new(place.process())).catalog("images", world.catalog.clone());
         let builder = builder.build_system("builder", counted.clone()).limit("builder", 4).replica(name);
         Running::start(builder.on(rebuild).build().unwrap())
     };
-    let replicas = ["one", "two", "three"].map(build);
-    let client = &replicas[0].client;
+    let mut replicas = BTreeMap::from(["one", "two", "three"].map(|name| (name.to_owned(), build(name))));
+    let client = Client::new(Arc::new(place.process()));
     until(async || client.replicas().await.unwrap().len() == 3).await;
     let id = client.send(&pushed("base")).await.unwrap();
+    // One replica may be fast enough to submit all, so one that has submitted some leaves.
+    until(async || counted.inner.requests().len() == FIRST && !runs(&client).await.is_empty()).await;
+    let busy = *runs(&client).await.first().unwrap();
+    let leaves = client.replicas().await.unwrap().into_iter().find(|replica| replica.run == busy).unwrap();
+    let mut leaves = replicas.remove(&leaves.name).unwrap();
+    drop(leaves.stop.take());
+    counted.permits.add_permits(IMAGES);
+    leaves.stop().await;
     let events = client.wait_for_message(&id).await.unwrap();
     assert_eq!(events[0].state, EventState::Complete, "{:?}", events[0].reason);
     let built: Vec<_> = counted.inner.requests().iter().map(|request| request.artifact.to_string()).collect();
     assert_eq!((built.len(), built.iter().collect::<BTreeSet<_>>().len()), (IMAGES, IMAGES), "{built:?}");
     let most = counted.alive.lock().unwrap().1;
     assert!((2..=4).contains(&most), "{most} at once");
+    let runs = runs(&client).await;
+    assert!(runs.len() > 1, "the work is shared: {runs:?}");
+    assert_eq!(client.check_consistency().await.unwrap(), []);
+    for replica in replicas.into_values() {
+        replica.stop().await;
+    }
+}
+
+/// The runs that have an attempt of a build.
+async fn runs(client: &Client) -> BTreeSet<RunId> {
     let mut runs = BTreeSet::new();
     for build in client.builds(BuildFilter::default(), Paging::first(100)).await.unwrap().items {
         runs.extend(client.attempts(build.id).await.unwrap().into_iter().map(|attempt| attempt.run));
     }
-    assert!(runs.len() > 1, "the work is shared: {runs:?}");
-    assert_eq!(client.check_consistency().await.unwrap(), []);
-    for replica in replicas {
-        replica.stop().await;
-    }
+    runs
 }
 
 /// The run that has an attempt of `app`.

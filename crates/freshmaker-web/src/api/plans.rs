@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use freshmaker::Plan;
 use freshmaker::artifact::Digest;
 use freshmaker::client::{Applied, KeptPlan, Sent};
-use freshmaker::engine::{Foreseen, Previewed};
+use freshmaker::engine::{PreviewOutcome, Previewed};
 use freshmaker::plan::PlanDiff;
 use serde::Serialize;
 use serde_json::Value;
@@ -66,13 +66,13 @@ impl From<Previewed> for ForeseenView {
             ..plain(decision, reason)
         };
         match decision {
-            Foreseen::Ignores => plain("ignores", None),
-            Foreseen::Skips(reason) => plain("skips", Some(reason.into())),
-            Foreseen::Fails(reason) => plain("fails", Some(reason.into())),
-            Foreseen::Asks { plan, reason } => planned("asks", &plan, Some(reason.into())),
-            Foreseen::Rebuilds(plan) => planned("rebuilds", &plan, None),
-            Foreseen::Emits(_) => plain("emits", None),
-            Foreseen::Cancels(_) => plain("cancels", None),
+            PreviewOutcome::Ignores => plain("ignores", None),
+            PreviewOutcome::Skips(reason) => plain("skips", Some(reason.into())),
+            PreviewOutcome::Fails(reason) => plain("fails", Some(reason.into())),
+            PreviewOutcome::Asks { plan, reason } => planned("asks", &plan, Some(reason.into())),
+            PreviewOutcome::Rebuilds(plan) => planned("rebuilds", &plan, None),
+            PreviewOutcome::Emits(_) => plain("emits", None),
+            PreviewOutcome::Cancels(_) => plain("cancels", None),
             _ => plain("other", None),
         }
     }

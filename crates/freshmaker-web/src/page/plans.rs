@@ -20,7 +20,7 @@ use axum::response::Response;
 use freshmaker::Plan;
 use freshmaker::artifact::Digest;
 use freshmaker::client::{Client, KeptPlan};
-use freshmaker::engine::{Foreseen, Previewed};
+use freshmaker::engine::{PreviewOutcome, Previewed};
 use freshmaker::event::Event;
 use freshmaker::handler::{ImagePushed, RebuildRequested, SourceChanged};
 use serde::Deserialize;
@@ -61,16 +61,16 @@ impl From<Previewed> for Answer {
         let planned =
             |class, word, plan: &Plan, text| Self { hash: Some(plan.hash().to_string()), ..plain(class, word, text) };
         match decision {
-            Foreseen::Ignores => plain("stop", "IGNORES", "it has nothing to say about this".to_owned()),
-            Foreseen::Skips(reason) => plain("same", "SKIPS", reason.text),
-            Foreseen::Fails(reason) => plain("fail", "FAILS", reason.text),
-            Foreseen::Asks { plan, reason } => planned("ask", "ASKS FIRST", &plan, reason.text),
-            Foreseen::Rebuilds(plan) => {
+            PreviewOutcome::Ignores => plain("stop", "IGNORES", "it has nothing to say about this".to_owned()),
+            PreviewOutcome::Skips(reason) => plain("same", "SKIPS", reason.text),
+            PreviewOutcome::Fails(reason) => plain("fail", "FAILS", reason.text),
+            PreviewOutcome::Asks { plan, reason } => planned("ask", "ASKS FIRST", &plan, reason.text),
+            PreviewOutcome::Rebuilds(plan) => {
                 let text = text::count(&plan.len(), "build");
                 planned("run", "REBUILDS", &plan, text)
             }
-            Foreseen::Emits(messages) => plain("run", "EMITS", text::count(&messages.len(), "message")),
-            Foreseen::Cancels(events) => plain("stop", "CANCELS", text::count(&events.len(), "event")),
+            PreviewOutcome::Emits(messages) => plain("run", "EMITS", text::count(&messages.len(), "message")),
+            PreviewOutcome::Cancels(events) => plain("stop", "CANCELS", text::count(&events.len(), "event")),
             _ => plain("ask", "OTHER", String::new()),
         }
     }
