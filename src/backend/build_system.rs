@@ -276,7 +276,7 @@ pub trait BuildSystem: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Starts an attempt and returns the build system's id of it.
+    /// Starts an attempt and returns the build system's id of it, which no other attempt ever gets.
     ///
     /// # Errors
     /// The [remedy](super::Remedy) decides what the engine does:

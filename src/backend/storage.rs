@@ -114,8 +114,8 @@ impl Default for Retention {
     }
 }
 
-/// What [`StorageUpkeep::sweep`] has removed. Attempts, history and notifications are removed with
-/// their builds and events, and are not counted.
+/// What [`StorageUpkeep::sweep`] has removed. Attempts and history are removed with their builds
+/// and events, and are not counted; notifications go once every bus has them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Messages, and dead letters.

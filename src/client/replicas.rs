@@ -35,9 +35,9 @@ pub struct Replica {
     pub run: RunId,
     /// Since when this run lasts, by the clock of the storage.
     pub since: Timestamp,
-    /// The settings that must be equal on all replicas: build systems and their limits, verifiers,
-    /// buses, handlers with the kinds of their events, mode, limits, version; and a digest of the
-    /// policy.
+    /// The settings that must be equal on all replicas: build systems and their limits, catalogs,
+    /// verifiers, buses, handlers with the kinds of their events, mode, limits, version; and a digest
+    /// of the policy.
     pub settings: BTreeMap<String, String>,
 }
 

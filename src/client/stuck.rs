@@ -1,5 +1,5 @@
 use super::Client;
-use crate::backend::{BuildFilter, EventFilter, Paging, Remedy, Result, Violation};
+use crate::backend::{BuildFilter, Due, EventFilter, Paging, Remedy, Result, Violation};
 use crate::reason::Reason;
 use crate::rebuild::{
     AttemptId, BuildId, BuildRecord, BuildState, EventState, InboxState, MessageKey, PausedSystem, RowKey, Transition,
@@ -82,10 +82,12 @@ impl Client {
     /// Those of the storage.
     #[doc(alias = "health")]
     pub async fn stuck(&self, for_longer_than: Duration) -> Result<Vec<Stuck>> {
-        let before = earlier(self.now(), for_longer_than);
+        // What is stored has times of the clock of the storage.
+        let due = self.due(0).await?;
+        let before = earlier(due.now, for_longer_than);
         let mut unreadable = BTreeSet::new();
         let mut stuck = self.stuck_messages(&mut unreadable).await?;
-        stuck.extend(self.stuck_builds(&mut unreadable).await?);
+        stuck.extend(self.stuck_builds(&due, &mut unreadable).await?);
         stuck.extend(self.stuck_buses(&mut unreadable).await?);
         let states = EventState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect();
         let open = EventFilter { states, ..EventFilter::default() };
@@ -127,7 +129,7 @@ impl Client {
         Ok(messages.collect())
     }
 
-    async fn stuck_builds(&self, unreadable: &mut BTreeSet<String>) -> Result<Vec<Stuck>> {
+    async fn stuck_builds(&self, due: &Due, unreadable: &mut BTreeSet<String>) -> Result<Vec<Stuck>> {
         let states = vec![
             BuildState::Ready,
             BuildState::Submitting,
@@ -138,14 +140,13 @@ impl Client {
         let filter = BuildFilter { states, ..BuildFilter::default() };
         let builds = self.builds(filter, OLDEST).await?;
         unreadable.extend(texts(builds.unreadable));
-        let live = self.due(0).await?.live;
         let pauses: BTreeMap<_, PausedSystem> =
             self.pauses().await?.into_iter().map(|pause| (pause.system.clone(), pause.into())).collect();
         let mut stuck = Vec::new();
         for build in builds.items {
-            let busy = live.get(&build.key.system).copied().unwrap_or_default();
+            let busy = due.live.get(&build.key.system).copied().unwrap_or_default();
             let pause = pauses.get(&build.key.system).filter(|_| build.state == BuildState::Ready);
-            let mut found = match self.stuck_build(build, busy).await {
+            let mut found = match self.stuck_build(build, busy, due.now).await {
                 Err(error) if error.remedy == Remedy::Corrupt => {
                     unreadable.insert(error.to_string());
                     continue;
@@ -162,10 +163,10 @@ impl Client {
     }
 
     /// One build, whose build system has this many live attempts.
-    async fn stuck_build(&self, build: BuildRecord, busy: u32) -> Result<Option<Stuck>> {
+    async fn stuck_build(&self, build: BuildRecord, busy: u32, now: Timestamp) -> Result<Option<Stuck>> {
         let attempts = self.attempts(build.id).await?;
         let live = attempts.into_iter().rev().find(|attempt| attempt.state.is_live());
-        let overdue = live.as_ref().and_then(|attempt| attempt.deadline).filter(|deadline| *deadline <= self.now());
+        let overdue = live.as_ref().and_then(|attempt| attempt.deadline).filter(|deadline| *deadline <= now);
         let (since, advice) = match (build.state, overdue) {
             (BuildState::Building, None) => return Ok(None),
             (BuildState::Building, Some(deadline)) => (Some(deadline), "see that an engine has its build system"),

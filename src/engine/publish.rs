@@ -20,8 +20,8 @@
 //! * The bus refuses a message for good, or panics over it `PANICS_MAX` times: it becomes a dead
 //!   letter with the source `Client::REFUSED`.
 //! * The bus fails for one message again and again while it takes others: after `TRIES_MIN` tries
-//!   (some minutes) the pass goes on behind it, and once `PROOFS` times another message was taken
-//!   before it failed again, it becomes a dead letter as if it was refused.
+//!   (some minutes) later messages are published too. If the bus takes one of them and then fails
+//!   at this one again, `PROOFS` times, this one becomes a dead letter as if it was refused.
 //! * The bus says that it does not publish (`Unsupported`): the message is passed over. That is
 //!   logged once, and once more when the bus publishes again.
 //! * The process dies, or the position cannot be stored: notifications that were published behind

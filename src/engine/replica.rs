@@ -132,6 +132,7 @@ fn settings(core: &Core) -> BTreeMap<String, String> {
         ("mode", mode.to_owned()),
         ("buses", listed(core.buses.keys().map(String::as_str).collect())),
         ("build systems", listed(core.systems.keys().map(String::as_str).collect())),
+        ("catalogs", listed(decider.readable.catalogs.names())),
         ("verifiers", listed(core.verifiers.keys().map(String::as_str).collect())),
         ("handlers", decider.registry.names().join(", ")),
         ("policy", decider.policy_digest().to_string()),

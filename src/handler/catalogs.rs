@@ -41,6 +41,10 @@ impl Catalogs {
         Self(Arc::new(catalogs))
     }
 
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
     /// Returns these artifacts, everything that directly or indirectly depends on them, and every
     /// parent that all these have.
     ///

@@ -1,7 +1,7 @@
 //! The part of a plan that is retried.
 //!
 //! When only the failed part of an event is retried, the handler makes a whole new plan, and the
-//! engine cuts it down here to the artifacts that failed and what they need (`engine::retry`). So
+//! engine cuts it down here to the artifacts that failed and what they need (`engine::retry_event`). So
 //! the part is planned from the present state of the catalogs, and what was built well is used as
 //! it is.
 
@@ -17,9 +17,9 @@ impl Plan {
     /// repositories that are prepared for them, and everything that they are made from and that is
     /// not in `made`.
     ///
-    /// All other builds are excluded for this reason. One that a build of the part is made from is
-    /// treated as something that has changed: its content and name are those in `made`. Cost: O((n
-    /// + m) log n).
+    /// All other builds are excluded for this reason. If a build of the part has one of them as
+    /// parent, that parent counts as changed, with the content and name in `made`. Cost:
+    /// O((n + m) log n).
     ///
     /// Example: `base` and `app` were built by an earlier event, `site` has failed.
     ///

@@ -77,7 +77,7 @@ impl Limits {
     }
 
     /// Returns whether a build whose last try failed in this way is tried again. `count` is the
-    /// number of tries in all, and for [`FailureClass::Interrupted`] that of the submissions of
+    /// number of its tries; for [`FailureClass::Interrupted`] it is the number of submissions of
     /// this try that led to nothing.
     #[must_use]
     pub fn retries(&self, class: FailureClass, count: u32) -> bool {

@@ -7,9 +7,9 @@
 //!
 //! The algorithm is self-clocked fair queueing, with the builds of one event as a flow. A position
 //! is an amount of work in microseconds; the priority is minus the position. The builds of an event
-//! follow each other in the order of their ranks, each behind the previous one by its own estimate,
-//! multiplied by 1, 4, 16 or 64 for critical to low severity. The first follows the current
-//! position of the queue.
+//! follow each other in the order of their ranks: the position of a build is that of the build
+//! before it plus its own estimate times 1 (critical), 4, 16 or 64 (low severity). The first one
+//! follows the current position of the queue.
 //!
 //! Example: one queue, two events of moderate severity, all builds estimated at 10 minutes, current
 //! position 0. One step is 16 · 10 = 160 minutes of position.

@@ -8,7 +8,7 @@ use freshmaker::rebuild::{
     AttemptId, BuildId, EventState, ExternalId, Failure, FailureClass, InboxState, Observed, Output, RowKey,
 };
 use freshmaker::{Context, Decision, HandlerResult};
-use freshmaker_testing::world::{Pushed, World, builds, events, message, pushed, until};
+use freshmaker_testing::world::{Pushed, TokioClock, World, builds, events, message, pushed, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -305,5 +305,9 @@ async fn what_does_not_move_is_listed_with_its_cause() {
         assert_eq!(told, expected, "site waits for app, and is not listed");
         assert_eq!(stuck[1].cause.text, "no engine has started it: builder has 0 live attempts");
         assert_eq!(client.stuck(hour * 3).await.unwrap(), []);
+        let late = Arc::new(TokioClock::new());
+        late.set_back(hour * 24);
+        let elsewhere = Client::new(world.storage.clone()).with_clock(late);
+        assert_eq!(elsewhere.stuck(hour).await.unwrap(), stuck, "the clock of the storage counts");
     }
 }

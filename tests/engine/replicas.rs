@@ -38,6 +38,7 @@ async fn replicas_know_each_other_and_what_differs() {
         let [Difference { setting, here, there, .. }] = &differs[..] else { panic!("{differs:?}") };
         assert_eq!((setting.as_str(), here.as_deref(), there.as_deref()), ("limit of builder", Some("20"), Some("10")));
         assert_eq!(all[0].settings["handlers"], "rebuild (test.pushed)");
+        assert_eq!(all[0].settings["catalogs"], "images");
         assert!(all[0].run < all[1].run || all[1].run < all[0].run, "each has a run: {all:?}");
     };
     tokio::join!(for_a_while(&world, [&one, &other, &same], 120), look);

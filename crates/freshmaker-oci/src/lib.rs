@@ -2,6 +2,8 @@
 //! its parents are today, and events for tags that have new content.
 //!
 //! * [`OciClient`] reads from registries of OCI and Docker, and verifies the digest of all content.
+//!   One client speaks to all of them: what one does differently is in `auth` (logins), `host`
+//!   (requests, redirections) or `status` (refusals).
 //! * [`Snapshot::examine`] says whether an image is stale, from which evidence; the rules are those
 //!   of [`staleness`].
 //! * [`poll::Poller`] sends an event for each tag that has new content, also for changes that

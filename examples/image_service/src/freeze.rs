@@ -1,4 +1,6 @@
-//! Windows of the week in which images are not rebuilt.
+//! Windows of the week in which images are not rebuilt: `handlers` leaves them out of a plan, a
+//! build that was planned before fails in `step`, and `watch` asks again when the window has ended.
+//! No event waits.
 
 use crate::config::Images;
 use freshmaker::artifact::ArtifactId;

@@ -1,5 +1,6 @@
 //! Polls the registries and the tree for changes, also for those that happened while the service
-//! was stopped.
+//! was stopped: each `interval` of `[poll]` (60 seconds in the file that `init` writes, 15 minutes
+//! if not set), and at once after a web hook.
 
 use crate::Result;
 use crate::ask::open_builds;

@@ -4,8 +4,8 @@
 //!   instruction or flag, a flag that is given twice, a wrong name of a stage, a here-document
 //!   without an end.
 //! * The values of `ARG` are those of a build without `--build-arg`. A variable without a value is
-//!   empty; if the reference then is the name of an image, the file builds as it is, and that is a
-//!   [remark](Recipe::remarks).
+//!   empty. If the reference is still the name of an image, the file can be built, and a
+//!   [remark](Recipe::remarks) says that the variable was empty.
 //! * A value that the builder sets for each platform (`TARGETARCH`, …) is not known: a name with it
 //!   may mean several stages, but no image.
 //! * `COPY --from=` and `RUN --mount=…,from=` mean a stage by its name or number, and it must come

@@ -1,3 +1,5 @@
+//! Decides which affected images are rebuilt for their own sake, with a reason for each other one.
+
 use super::Publication;
 use super::fixes::Finding;
 use super::index::Index;

@@ -1,3 +1,5 @@
+//! Decides whether packages of an image are older than the fix of an advisory.
+
 use super::contents::{for_the_same_distribution, may_be_of_one_distribution};
 use freshmaker::artifact::Nvr;
 use std::collections::{BTreeMap, BTreeSet};

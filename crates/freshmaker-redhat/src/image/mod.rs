@@ -11,9 +11,9 @@
 //!   that is rebuilt. All parents count, including those of builder stages.
 //! * An ancestor is not rebuilt if a published release of it has the fix already. The others are
 //!   then built on that release.
-//! * No image is built on a parent that needs the fix and cannot be rebuilt. There is one
-//!   exception, marked at the parent: if a builder stage of an image uses an older release of the
-//!   same image, it keeps it.
+//! * No image is built on a parent that needs the fix and cannot be rebuilt. The
+//!   exception is a builder stage that uses an older release of the same image: it keeps that
+//!   release, and the parent is marked so.
 //!
 //! # Reasons
 //!

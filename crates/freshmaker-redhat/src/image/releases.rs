@@ -1,3 +1,5 @@
+//! Selects the releases of images that are rebuilt, step by step; each step is a file beside this.
+
 use super::choice::Choice;
 use super::fixes::Fixes;
 use super::index::Index;

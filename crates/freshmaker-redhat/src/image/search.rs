@@ -1,3 +1,5 @@
+//! Finds the images that may be affected, and everything that they are built on and with.
+
 use super::fixes::Fixes;
 use super::{CatalogImage, IMAGES_MAX, NewerReleases, Releases};
 use crate::contracts::{Containing, Images, Recipes};

@@ -84,9 +84,10 @@ const FLAG_WORDS: [&str; 8] = ["1", "yes", "true", "on", "0", "no", "false", "of
 /// * `user` and `password`. Koji's command line has options for these.
 ///
 /// The certificate and Kerberos are used over `https` only, even if the URL begins with `http`.
-/// Other keys have no effect; [`Profile::unknown`] has those that Koji's client does not know
-/// either. `no_ssl_verify`, a `timeout` of 0, and paths that begin with `~user` are not supported,
-/// and are errors.
+/// Other keys have no effect, but a number or a truth value that Koji's client could not read is an
+/// error; [`Profile::unknown`] has the keys that Koji's client does not know either. Not supported,
+/// and errors, are `no_ssl_verify` without a `serverca`, a `timeout` of 0, and paths that begin with
+/// `~user`.
 ///
 /// ```
 /// use freshmaker_redhat::koji::{KojiLogin, ProfileFiles};

@@ -2,6 +2,7 @@ use async_trait::async_trait;
 use freshmaker::backend::{BuildRequest, BuildSystem, Found};
 use freshmaker::rebuild::{ExternalId, Observed};
 use freshmaker::time::Timestamp;
+use std::collections::BTreeSet;
 
 /// How a build of the suite shall end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,7 @@ pub async fn build_system(system: &dyn BuildSystem, world: &dyn BuildWorld) {
     a_success_is_found_and_started_once(system, world).await;
     a_failure_says_why(system, world).await;
     a_cancelled_build_ends(system, world).await;
+    an_id_is_not_given_again(system, world).await;
     builds_do_not_mix(system, world).await;
 }
 
@@ -168,6 +170,15 @@ async fn builds_do_not_mix(system: &dyn BuildSystem, world: &dyn BuildWorld) {
     }
     cancel(system, &externals[0]).await;
     assert_eq!(end(system, world, &externals[0]).await, Observed::Canceled, "a cancelled build ended otherwise");
+}
+
+async fn an_id_is_not_given_again(system: &dyn BuildSystem, world: &dyn BuildWorld) {
+    let mut given = BTreeSet::new();
+    for ending in [Ending::Succeeds, Ending::Fails, Ending::Succeeds] {
+        let external = submit(system, &world.request(ending)).await;
+        end(system, world, &external).await;
+        assert!(given.insert(external.clone()), "{external} is the id of two builds");
+    }
 }
 
 /// Submits as the engine does: in a session that was opened for it.
