@@ -36,8 +36,8 @@ pub struct Replica {
     /// Since when this run lasts, by the clock of the storage.
     pub since: Timestamp,
     /// The settings that must be equal on all replicas: build systems and their limits, catalogs,
-    /// verifiers, buses, handlers with the kinds of their events, mode, limits, version; and a digest
-    /// of the policy.
+    /// verifiers, buses, handlers with the kinds of their events, mode, limits, version; and a
+    /// digest of the policy.
     pub settings: BTreeMap<String, String>,
 }
 

@@ -8,8 +8,8 @@
 //!
 //! * A build system fails, panics or does not answer: its attempts count as unchanged. They are
 //!   polled again after `Capabilities::poll`. Each failure halves how many are asked about with one
-//!   call, until an attempt that makes calls fail is asked about alone. A lookup, and the end of a session
-//!   before it, are repeated after a back-off that grows up to `Limits::backoff_max`.
+//!   call, until an attempt that makes calls fail is asked about alone. A lookup, and the end of a
+//!   session before it, are repeated after a back-off that grows up to `Limits::backoff_max`.
 //! * The storage refuses the end that a build system reports: the attempt has failed with this
 //!   text.
 //! * An answer comes twice, or after something else has stored the end: it changes nothing.

@@ -1,9 +1,9 @@
 //! The part of a plan that is retried.
 //!
 //! When only the failed part of an event is retried, the handler makes a whole new plan, and the
-//! engine cuts it down here to the artifacts that failed and what they need (`engine::retry_event`). So
-//! the part is planned from the present state of the catalogs, and what was built well is used as
-//! it is.
+//! engine cuts it down here to the artifacts that failed and what they need
+//! (`engine::retry_event`). So the part is planned from the present state of the catalogs, and what
+//! was built well is used as it is.
 
 use super::nodes::Nodes;
 use super::{Changed, Exclusion, Plan, PlanCycle, PlanNode};

@@ -1,5 +1,5 @@
-//! Versions of the tables: runs the migrations that a database lacks (`StorageUpkeep::migrate`), and
-//! refuses tables of a newer version.
+//! Versions of the tables: runs the migrations that a database lacks (`StorageUpkeep::migrate`),
+//! and refuses tables of a newer version.
 //!
 //! A migration of PostgreSQL only adds: a table, an index, a column that may be empty or has a
 //! default. What is no longer used is removed by a version after the one that stops using it. So

@@ -86,8 +86,8 @@ const FLAG_WORDS: [&str; 8] = ["1", "yes", "true", "on", "0", "no", "false", "of
 /// The certificate and Kerberos are used over `https` only, even if the URL begins with `http`.
 /// Other keys have no effect, but a number or a truth value that Koji's client could not read is an
 /// error; [`Profile::unknown`] has the keys that Koji's client does not know either. Not supported,
-/// and errors, are `no_ssl_verify` without a `serverca`, a `timeout` of 0, and paths that begin with
-/// `~user`.
+/// and errors, are `no_ssl_verify` without a `serverca`, a `timeout` of 0, and paths that begin
+/// with `~user`.
 ///
 /// ```
 /// use freshmaker_redhat::koji::{KojiLogin, ProfileFiles};

@@ -7,8 +7,8 @@
 //! sent them is dead. Builds are slow, flaky or broken; events are cancelled. One thing fails for
 //! hours, and may delay nothing that does not depend on it ([`Trouble`]). At the end the oracle
 //! compares the stored rows with the ledger of what happened. A seed that fails prints its number
-//! and the sequence of events, and the same seed gives the same sequence again; `tests/simulation.rs` says
-//! how to run one.
+//! and the sequence of events, and the same seed gives the same sequence again;
+//! `tests/simulation.rs` says how to run one.
 //!
 //! ```
 //! let report = freshmaker_testing::sim::simulate(8).unwrap_or_else(|failed| panic!("{failed}"));
