@@ -84,6 +84,22 @@ async fn a_call_that_misbehaves_is_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_error_that_leaves_open_what_was_started_is_looked_up() {
+    for remedy in [Remedy::Unclear, Remedy::Conflict, Remedy::Corrupt, Remedy::Fenced] {
+        for world in each() {
+            on_troubled(&world);
+            let trouble = Trouble::with("submit, after it took effect", Mood::Fails(remedy), 1);
+            let engine = engine(&world, &trouble);
+            engine.client().send(&pushed("base")).await.unwrap();
+            world.settle(&engine).await;
+            assert_eq!(builds(&engine.client()).await, ["app DONE", "site DONE"], "{remedy:?}");
+            assert_eq!(world.submitted(), ["app", "site"], "{remedy:?}: nothing is sent twice");
+            assert_eq!(trouble.calls("find"), 1, "{remedy:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lookup_that_misbehaves_is_made_again_with_growing_pauses() {
     for call in ["fence", "find"] {
         for mood in MOODS {

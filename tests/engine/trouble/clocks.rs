@@ -1,10 +1,10 @@
 //! Clocks that are set back or forward: nothing that is healthy is delayed or ended.
 
-use super::{output, rebuild};
+use super::{Trouble, TroubledStorage, output, rebuild};
 use crate::each;
-use freshmaker::backend::{BuildSystem, Capabilities, Clock};
+use freshmaker::backend::{BuildFilter, BuildSystem, Capabilities, Clock, Paging};
 use freshmaker::memory::MemoryBuildSystem;
-use freshmaker::rebuild::{Failure, FailureClass, Limits, Observed};
+use freshmaker::rebuild::{AttemptState, Failure, FailureClass, Limits, Observed};
 use freshmaker_testing::world::{World, builds, pushed, until};
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,4 +88,25 @@ async fn what_does_not_end_in_time_is_stopped_whatever_the_date_is() {
     assert_eq!(builds(&client).await, ["app FAILED", "site DEP_FAILED"]);
     let hours = world.clock.elapsed().as_secs_f64() / 3600.0;
     assert!((3.0..3.2).contains(&hours), "three tries of an hour: {hours}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stored_before_the_process_stood_still_is_not_sent_after_it() {
+    for world in each() {
+        let trouble = Trouble::suspended("commit, after it took effect", "Intent", &world.clock);
+        let storage = TroubledStorage { inner: Arc::clone(&world.storage), trouble };
+        let engine = world.builder().storage(Arc::new(storage)).on(rebuild).build().unwrap();
+        let client = engine.client();
+        client.send(&pushed("base")).await.unwrap();
+        world.settle(&engine).await;
+        assert_eq!(builds(&client).await, ["app DONE", "site DONE"]);
+        let all = client.builds(BuildFilter::default(), Paging::first(2)).await.unwrap().items;
+        let app = all.iter().find(|build| build.key.artifact.as_str() == "app").unwrap();
+        let attempts = client.attempts(app.id).await.unwrap();
+        let mut states: Vec<_> = attempts.iter().map(|attempt| attempt.state).collect();
+        // Nothing is sent until the lease was renewed.
+        states.dedup();
+        assert_eq!(states, [AttemptState::NotSubmitted, AttemptState::Succeeded]);
+        assert_eq!(world.submitted(), ["app", "site"], "another run may have looked the first one up");
+    }
 }

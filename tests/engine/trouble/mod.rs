@@ -14,7 +14,7 @@ use freshmaker::backend::{
 use freshmaker::rebuild::{Commit, ExternalId, InboxRecord, Neighbourhood, Output, RunId, SessionId, Verification};
 use freshmaker::time::Timestamp;
 use freshmaker::{Artifact, Context, Decision, HandlerResult, Message};
-use freshmaker_testing::world::Pushed;
+use freshmaker_testing::world::{Pushed, TokioClock};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,6 +33,8 @@ enum Mood {
     Panics,
     /// It has an error.
     Fails(Remedy),
+    /// The process stands still meanwhile, for an hour; once.
+    Suspends,
 }
 
 /// Which calls misbehave, and how often still.
@@ -43,6 +45,8 @@ struct Trouble {
     calls: Mutex<BTreeMap<&'static str, u32>>,
     /// If it is not empty, calls misbehave that are about something whose text has this in it.
     odd: Mutex<String>,
+    /// The clock of a process that will stand still.
+    clock: Mutex<Option<Arc<TokioClock>>>,
 }
 
 impl Trouble {
@@ -58,6 +62,13 @@ impl Trouble {
         trouble.moods.lock().unwrap().insert(call, (mood, 0));
         *trouble.odd.lock().unwrap() = odd.to_owned();
         Arc::new(trouble)
+    }
+
+    /// The process stands still for an hour once it has made the first call about this.
+    fn suspended(call: &'static str, odd: &str, clock: &Arc<TokioClock>) -> Arc<Self> {
+        let trouble = Self::about(call, Mood::Suspends, odd);
+        *trouble.clock.lock().unwrap() = Some(Arc::clone(clock));
+        trouble
     }
 
     fn calls(&self, call: &'static str) -> u32 {
@@ -91,6 +102,12 @@ impl Trouble {
             Some(Mood::Hangs) => std::future::pending().await,
             // Without a line for each on the terminal.
             Some(Mood::Panics) => std::panic::resume_unwind(Box::new(format!("{call} was told to panic"))),
+            Some(Mood::Suspends) => {
+                if let Some(clock) = self.clock.lock().unwrap().take() {
+                    clock.set_forward(Duration::from_secs(3600));
+                }
+                Ok(())
+            }
             Some(Mood::Fails(remedy)) => Err(Error::new(remedy, call, "it was told to fail")),
         }
     }
@@ -241,8 +258,8 @@ impl Storage for TroubledStorage {
 
     async fn commit(&self, commit: Commit) -> Result<()> {
         self.trouble.meet_about("commit", &commit).await?;
-        let committed = self.inner.commit(commit).await;
-        self.trouble.meet("commit, after it took effect").await?;
+        let committed = self.inner.commit(commit.clone()).await;
+        self.trouble.meet_about("commit, after it took effect", &commit).await?;
         committed
     }
 }
