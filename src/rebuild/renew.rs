@@ -155,23 +155,28 @@ impl Rebuild {
         reached.contains(&waiting)
     }
 
-    /// Returns the build that prepares this repository again: the open current build of its key, or
-    /// a new one with the number `unused`.
+    /// Returns the build that prepares this repository again: the open current build of its key,
+    /// which gets the priority of the child if that is higher, or a new one with the number
+    /// `unused`.
     ///
     /// A new build copies the latest row of the key, and not that of the repository which was lost:
     /// the parameters may have changed since. It has the priority of the child, counts its tries
     /// from 0, and uses no caches. If the repository is not loaded, its own number is returned.
     fn renewal(&mut self, repository: BuildId, unused: BuildId, child: BuildId, pause: Duration, why: &str) -> BuildId {
         let Some(key) = self.now.builds.get(&repository).map(|build| build.key.clone()) else { return repository };
-        if let Some(open) = self.waiting_or_running(&key, BuildSlot::Current) {
-            return open;
+        let wanted = self.now.builds.get(&child).map(|child| child.priority);
+        if let Some(id) = self.waiting_or_running(&key, BuildSlot::Current) {
+            if let Some(open) = self.now.builds.get_mut(&id) {
+                open.priority = open.priority.max(wanted.unwrap_or(open.priority));
+            }
+            return id;
         }
         // Not what the child was made of: that may have been overtaken since, and must not come
         // back.
         let Some(old) = self.now.builds.values().rev().find(|build| build.key == key).cloned() else {
             return repository;
         };
-        let priority = self.now.builds.get(&child).map_or(old.priority, |child| child.priority);
+        let priority = wanted.unwrap_or(old.priority);
         self.add_build(BuildRecord {
             id: unused,
             version: 1,

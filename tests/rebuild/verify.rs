@@ -237,6 +237,19 @@ fn two_stale_results_share_a_renewed_repository() {
 }
 
 #[test]
+fn what_is_urgent_hastens_the_repository_that_it_waits_for() {
+    let (mut world, _) = planned();
+    build(&mut world, "app");
+    build(&mut world, "tool");
+    see(&mut world, "app", stale());
+    let (renewed, tool) = (world.build("repo").id, world.build("tool").id);
+    let urgent = world.build("repo").priority + 1000;
+    world.rows.builds.get_mut(&tool).unwrap().priority = urgent;
+    see(&mut world, "tool", stale());
+    assert_eq!((world.build("repo").id, world.build("repo").priority), (renewed, urgent));
+}
+
+#[test]
 fn without_repositories_it_is_only_built_without_caches() {
     let (mut world, _) = planned();
     build(&mut world, "app");
