@@ -13,7 +13,8 @@
 //!   look. So it is with `Unsupported`: the storage takes nothing at all, whatever it is asked (it
 //!   may not be written, or a newer version has its tables), which says nothing about the commit.
 //!
-//! Neither kind of repetition has a limit: it ends with success, with a refusal, or with the run.
+//! Neither kind of repetition has a limit here: it ends with success, with a refusal, or with the
+//! run. `group` gives up the start of a build after `STARTS_MAX` conflicts.
 //! If the process dies here, the commit is stored completely or not at all.
 
 use super::core::Core;

@@ -5,9 +5,9 @@
 //! the storage answers every write of the old run with `Fenced`.
 //!
 //! A failed or late renewal alone does not end a run: the lease may still hold, so the renewal is
-//! repeated. Only the answer `Fenced`, to a renewal or to any write, ends the run. Between the
-//! expiry and that answer the run may still call backends, except that `drive` submits nothing
-//! after the lease has expired by the engine's clock.
+//! repeated. Only the answer `Fenced`, to a renewal or to any write, ends the run. After the lease
+//! has expired by the engine's clock, `drive` submits nothing more. Other calls go on until that
+//! answer; then all are dropped, and the next run looks up a submission that was under way.
 
 use super::calls::in_time;
 use super::core::Core;

@@ -25,9 +25,12 @@
 //!   message is given back with a back-off.
 //! * Another decision about the same artifacts is stored while the handlers are asked: they are
 //!   asked again, at most `ASKED_MAX` times; see `overtaken`.
-//! * A decision cannot be stored: it contradicts builds under way, a row that it needs cannot be
-//!   read, or the storage refuses it. What the other handlers decided is stored. The message is
-//!   given back with a back-off, or is a dead letter with the code `refused`.
+//! * A decision contradicts builds under way, or a row that it needs cannot be read: what the other
+//!   handlers decided is stored, and the message is given back with a back-off. After about a day
+//!   of waiting for builds it is a dead letter, code `waits_for_builds`.
+//! * A dead letter at once: no handler wants the message any more (`no_handler`), it is `too_large`
+//!   or `malformed`, the storage refuses the decision (`refused`), or the event that is to be
+//!   retried is gone (`event_gone`).
 //! * The answer to a claim is lost: each claim lists what the stage is handling. What the rows show
 //!   as claimed by this run and is not in the list is claimed again.
 //! * The process dies: the run that claims the messages it has left counts a try for each of them.

@@ -8,9 +8,8 @@ use std::sync::Arc;
 /// another one knows. Cheap to clone.
 ///
 /// The catalogs are asked in the order of their registered names. If several describe one artifact,
-/// their parents are united, and the description of the last one is kept, except that a
-/// description without a recipe never replaces one with a recipe
-/// ([`ArtifactGraph::merge`]).
+/// their parents are united, and the last description with a recipe is kept; if none has a recipe,
+/// the last one ([`ArtifactGraph::merge`]).
 ///
 /// ```
 /// use freshmaker::backend::Remedy;

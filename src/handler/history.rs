@@ -7,8 +7,8 @@ use std::sync::Arc;
 ///
 /// It only reads, and shows only rows of the engine's mode: a dry-run engine sees earlier dry runs,
 /// and an engine that really builds does not see them. A dry run of a single event sees what a real
-/// event would see, and by its number also another dry run. Rows that cannot be read are left out,
-/// with a warning in the log.
+/// event would see; it sees another dry run only if it asks for its number. Rows that cannot be
+/// read are left out, with a warning in the log.
 ///
 /// Each answer is as of the moment of its call. Before the engine stores a decision it asks the
 /// handler again if another event has meanwhile planned one of the same artifacts.

@@ -1,4 +1,5 @@
-//! Estimates of how long builds take, from the durations of earlier builds.
+//! Estimates of how long builds take, from the durations of earlier builds, which
+//! `Context::estimates` reads.
 //!
 //! They decide on the order of builds (ranks, positions in queues) and on expected times, never on
 //! whether something is built. So a wrong estimate costs time, and nothing else.
@@ -15,7 +16,7 @@ pub struct Observation {
     pub artifact: ArtifactId,
     /// The kind of the artifact.
     pub kind: ArtifactKind,
-    /// From its submission to its end.
+    /// From the intent to submit it to the last observation of its attempt.
     pub duration: Duration,
 }
 

@@ -28,8 +28,8 @@ impl Unsettled {
     /// Each step is a tag and AMQP's flag `multiple`, which acknowledges all earlier tags too. If
     /// the oldest unsettled tags are all in `tags`, the first step covers them; the other steps are
     /// single tags. Tags that are not unsettled are left out, because the broker closes the channel
-    /// over an unknown tag. The tags stay in this set until [`settled`](Self::settled) is called
-    /// with the fact that their step was sent.
+    /// over an unknown tag. The tags stay in this set until [`settled`](Self::settled) says
+    /// that their step was sent.
     pub(super) fn steps(&self, tags: &BTreeSet<u64>) -> Vec<(u64, bool)> {
         let covered = self.0.iter().take_while(|tag| tags.contains(tag)).count();
         let mut steps = Vec::new();

@@ -1,4 +1,5 @@
-//! Commands that change something: each is a few lines over the client.
+//! Starts each command. Commands that change something, and `plan`: each is a few lines over the
+//! client.
 
 use crate::args::{Act, Directory, Sent};
 use crate::ask::{self, answer, familiar, find, line};

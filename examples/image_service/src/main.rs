@@ -3,12 +3,12 @@
 //!
 //! | what | files |
 //! |---|---|
-//! | the command line | `args` (`spec`: all commands and options), `init`, `check`, `ask` (commands that only read), `act` (those that change something), `rollback`, `restore`, `stale` |
+//! | the command line | `args` (`spec`: all commands and options), `init`, `check`, `ask` (commands that only read), `act` (starts each command; has those that change something, and `plan`), `rollback`, `restore`, `stale` |
 //! | the configuration, and the parts made of it | `config`, `site`, `serve` (builds and runs the engine), `machine` (memory) |
 //! | which images there are | `tree` (Containerfiles), `sources` (contents of build contexts), `live` (the catalog: tree and registries), `git` (a tree from a repository) |
-//! | what has changed | `watch` (polls registries and tree), `hooks` (web hooks make it poll at once), `fix` (advisories) |
+//! | what has changed | `watch` (polls registries and tree; `compare` sends an event for each image whose files have changed), `hooks` (web hooks make it poll at once), `fix` (advisories) |
 //! | which images are rebuilt, and when | `handlers`, `condition` (why an image is not fresh), `freeze` (hours without rebuilds), `quiet` (bases that just changed) |
-//! | one build | `step` (build, push, test, sign, then move the tag), over `step/job` or `elsewhere` (another service builds), `pins` (contents of parents), `step/same` (is the result unchanged, by `step/contents` and `step/tar`); `verify` looks at the registry afterwards |
+//! | one build | `step` (build, push, test, sign, then move the tag), by `step/command`, or by `step/job` if another service builds (`elsewhere`: its settings), `pins` (contents of parents), `step/same` (is the result unchanged, by `step/contents` and `step/tar`); `verify` looks at the registry afterwards |
 //! | what is stored beside the rows of the engine | `records`: what was published, from which parents, and what a person holds back |
 //! | output | `entry`, `report`, `sarif`, `notify` (messages to owners of images), `web` (REST and pages) |
 

@@ -99,8 +99,8 @@ async fn stop(site: &Site, client: &Client, image: &ArtifactId, by: &str) -> Res
     Ok(stopped)
 }
 
-/// Waits until no build of the image is under way: it would publish nothing, because the image is
-/// held, but may be about to.
+/// Waits until no build of the image is under way. One that begins now publishes nothing, because
+/// the image is held; one that looked before may be about to move the tag.
 async fn settle(client: &Client, image: &ArtifactId) -> Result<()> {
     let begin = Instant::now();
     let states = BuildState::ALL.iter().copied().filter(|state| !state.is_terminal()).collect();

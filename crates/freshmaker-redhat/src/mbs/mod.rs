@@ -50,7 +50,7 @@
 //! * A commit that MBS has built earlier cannot be built again: the build fails with a text that
 //!   says so. Ask for a `new_commit`.
 //!
-//! An [`ExternalId`] is the numbers of the builds, joined by `+`, an `@`, and the attempt.
+//! An [`ExternalId`] has the form `12+13@ATTEMPT`: the numbers of the builds, and the attempt.
 //!
 //! # Limits
 //! MBS 3 is spoken to by version 2 of its interface. A list is read up to 5,000 items. MBS lets
@@ -280,7 +280,10 @@ impl MbsBuildSystem {
         }
     }
 
-    /// Returns the state of an attempt; `None` if one of its builds could not be asked about.
+    /// Returns the state of an attempt; `Vanished` if one of its builds is gone.
+    ///
+    /// # Errors
+    /// One of its builds could not be asked about.
     async fn observe(&self, external: &ExternalId) -> Result<Observed> {
         let Some(ids) = numbers(external) else { return Ok(Observed::Vanished) };
         let mut builds = Vec::new();

@@ -509,9 +509,9 @@ impl QueryFragment<Db> for NotePosition {
     }
 }
 
-/// Notes, until the end of this transaction, the last position before those that it takes. Other
-/// transactions do not wait for this lock: positions become visible in any order, and [`settled`]
-/// says up to which one all are visible.
+/// Says to others, until this transaction ends: positions above this one may not be visible yet.
+/// Other transactions do not wait for this lock: positions become visible in any order, and
+/// [`settled`] says up to which one all are visible.
 pub(super) fn lock_positions(connection: &mut Connection) -> Result<()> {
     NotePosition.execute(connection).map(drop).map_err(failed)
 }

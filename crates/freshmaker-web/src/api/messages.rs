@@ -1,4 +1,5 @@
-//! Messages in: as they are, or as CloudEvents.
+//! Messages in, each stored once: as they are, under their `Idempotency-Key`, or as CloudEvents,
+//! under their source and id.
 
 use super::cloudevents;
 use super::views::MessageView;
