@@ -77,7 +77,7 @@ impl Subscription {
 
     /// Returns whether, since the last call of this method, changes were removed from the storage
     /// before this subscription has read them. Then everything that is shown must be read again.
-    /// The storage keeps the latest thousand changes of each partition.
+    /// The storage keeps the latest thousand changes.
     pub fn take_missed(&mut self) -> bool {
         std::mem::take(&mut self.missed)
     }

@@ -17,7 +17,7 @@ use super::decision::Decider;
 use super::group::Group;
 use super::hints::Hints;
 use super::options::Options;
-use super::outages::{Outage, Outages};
+use super::outages::{Outage, Outages, STORAGE};
 use super::{Announcer, Preview};
 use crate::backend::{
     BuildSystem, Bus, Capabilities, Clock, DryRun, Due, DueLimits, Error, Lease, Remedy, Storage, StorageReads,
@@ -222,8 +222,7 @@ impl Pace {
 /// ends first.
 ///
 /// The calls stay in `under_way`, so nothing is lost when `wait` wins. They make progress only
-/// while the stage waits here: a stage that waits for something else, such as a pause, stops all
-/// its calls for that time.
+/// while the stage waits here or in [`beside`].
 pub(super) async fn progress<F: Future>(
     under_way: &mut FuturesUnordered<F>,
     wait: impl Future<Output = ()>,
@@ -236,6 +235,26 @@ pub(super) async fn progress<F: Future>(
     match select(under_way.next(), wait).await {
         Either::Left((output, _)) => output,
         Either::Right(_) => None,
+    }
+}
+
+/// Waits for something else while the calls under way go on: a storage that does not answer, or a
+/// pause, delays none of them. Returns its output, and those of the calls that have ended
+/// meanwhile.
+pub(super) async fn beside<F: Future, T>(
+    under_way: &mut FuturesUnordered<F>,
+    other: impl Future<Output = T>,
+) -> (T, Vec<F::Output>) {
+    pin_mut!(other);
+    let mut ended = Vec::new();
+    loop {
+        if under_way.is_empty() {
+            return (other.await, ended);
+        }
+        match select(other.as_mut(), under_way.next()).await {
+            Either::Left((output, _)) => return (output, ended),
+            Either::Right((call, _)) => ended.extend(call),
+        }
     }
 }
 
@@ -538,6 +557,24 @@ impl Core {
     ) {
         self.fails(stage, backend, error);
         self.sleep(failures.pause(self.options.backend_pause)).await;
+    }
+
+    /// Returns what a stage has read from the storage, or `None`, after a pause, if that failed.
+    pub(super) async fn read<T>(
+        &self,
+        stage: &'static str,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Option<T> {
+        match answer.await {
+            Ok(read) => {
+                self.works(stage, STORAGE);
+                Some(read)
+            }
+            Err(error) => {
+                self.pause(stage, STORAGE, &error).await;
+                None
+            }
+        }
     }
 
     /// Logs that a backend failed, if an outage begins with that, and sleeps for

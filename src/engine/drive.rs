@@ -32,9 +32,8 @@
 
 use super::backoff::Backoffs;
 use super::breaker::Breakers;
-use super::core::{Core, Pace, progress};
+use super::core::{Core, Pace, beside, progress};
 use super::group::NotApplied;
-use super::outages::STORAGE;
 use super::repositories;
 use crate::backend::{BuildRequest, DryRun, Due, Error, Remedy};
 use crate::client::paused;
@@ -64,32 +63,35 @@ pub(super) async fn run(core: &Core) {
         if core.is_stopping() && under_way.is_empty() {
             return;
         }
+        let mut steps = Vec::new();
         if pace.is_due(core) {
-            match startable(core, &mut state).await {
-                Ok((builds, next)) => {
-                    core.works("drive", STORAGE);
-                    let now = core.elapsed();
-                    let again = [next, state.breakers.next(now), state.backoffs.next(now)];
-                    pace.looked(core, again.into_iter().flatten().min());
-                    builds.iter().for_each(|build| state.starting.begin(build));
-                    if !builds.is_empty() {
-                        under_way.push(reuse(core, builds).boxed());
-                    }
+            let (looked, meanwhile) = beside(&mut under_way, core.read("drive", startable(core, &mut state))).await;
+            steps = meanwhile;
+            if let Some((builds, next)) = looked {
+                let now = core.elapsed();
+                let again = [next, state.breakers.next(now), state.backoffs.next(now)];
+                pace.looked(core, again.into_iter().flatten().min());
+                builds.iter().for_each(|build| state.starting.begin(build));
+                if !builds.is_empty() {
+                    under_way.push(reuse(core, builds).boxed());
                 }
-                Err(error) => core.pause("drive", STORAGE, &error).await,
             }
         }
-        match progress(&mut under_way, core.wait(&core.wake.drive, pace.at(core))).await {
-            Some(Step::Sorted { left, ended }) => {
-                under_way.extend(left.into_iter().map(|build| intend(core, build).boxed()));
-                ended.into_iter().for_each(|ended| state.ended(core, ended));
+        if steps.is_empty() {
+            steps.extend(progress(&mut under_way, core.wait(&core.wake.drive, pace.at(core))).await);
+        }
+        for step in steps {
+            match step {
+                Step::Sorted { left, ended } => {
+                    under_way.extend(left.into_iter().map(|build| intend(core, build).boxed()));
+                    ended.into_iter().for_each(|ended| state.ended(core, ended));
+                }
+                Step::Intended(intended) => {
+                    state.starting.stored(intended.build.id);
+                    under_way.push(submit(core, *intended).boxed());
+                }
+                Step::Ended(ended) => state.ended(core, ended),
             }
-            Some(Step::Intended(intended)) => {
-                state.starting.stored(intended.build.id);
-                under_way.push(submit(core, *intended).boxed());
-            }
-            Some(Step::Ended(ended)) => state.ended(core, ended),
-            None => {}
         }
         pace.hurry();
     }

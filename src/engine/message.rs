@@ -40,7 +40,7 @@
 //! * The lease is lost: the stage is dropped, and another run claims the messages.
 
 use super::admission::{self, About, Blocked, Part, Stand, generation, handlers_with_events};
-use super::core::{Core, progress};
+use super::core::{Core, beside, progress};
 use super::decision::{Answer, Answered, Incoming, Undecided};
 use super::inbox::{finish, postpone, wait};
 use super::lease;
@@ -90,6 +90,7 @@ pub(super) async fn run(core: &Core) {
     let mut alone = Some(Duration::MAX);
     loop {
         alone = alone.filter(|until| core.elapsed() < *until);
+        let mut ended = Vec::new();
         let most = if alone.is_some() { 1 } else { core.options.handlers_max };
         let free = most.saturating_sub(under_way.len());
         if core.is_stopping() {
@@ -104,33 +105,46 @@ pub(super) async fn run(core: &Core) {
                 limit,
                 pause_max: core.pause_max(),
             };
-            match core.storage.claim(&claim).await {
-                Ok(claimed) => {
-                    core.works("message", STORAGE);
-                    if claimed.iter().any(|record| is_early(core, record)) && !lease::renew(core).await {
-                        return core.lose();
-                    }
-                    let (was_alone, left) = (alone.is_some(), claimed.iter().any(|record| survived.is_left(record)));
-                    alone = left.then(|| core.elapsed().saturating_add(ALONE_MAX));
-                    holding.extend(claimed.iter().map(InboxRecord::key));
-                    under_way.extend(claimed.into_iter().map(|record| {
-                        let (key, tries) = (record.key(), record.tries);
-                        // Its turn comes when nothing else is handled.
-                        let comes_again = !was_alone && survived.is_left(&record);
-                        let handled =
-                            if comes_again { again(core, record).boxed() } else { handle(core, record).boxed() };
-                        handled.map(move |()| (key, (!comes_again).then_some(tries)))
-                    }));
-                }
-                Err(error) if error.remedy == Remedy::Fenced => core.lose(),
-                Err(error) => core.pause("message", STORAGE, &error).await,
+            let (claimed, meanwhile) = beside(&mut under_way, claimed(core, &claim)).await;
+            ended = meanwhile;
+            if let Some(claimed) = claimed {
+                let (was_alone, left) = (alone.is_some(), claimed.iter().any(|record| survived.is_left(record)));
+                alone = left.then(|| core.elapsed().saturating_add(ALONE_MAX));
+                holding.extend(claimed.iter().map(InboxRecord::key));
+                under_way.extend(claimed.into_iter().map(|record| {
+                    let (key, tries) = (record.key(), record.tries);
+                    // Its turn comes when nothing else is handled.
+                    let comes_again = !was_alone && survived.is_left(&record);
+                    let handled = if comes_again { again(core, record).boxed() } else { handle(core, record).boxed() };
+                    handled.map(move |()| (key, (!comes_again).then_some(tries)))
+                }));
             }
         }
-        if let Some((key, tries)) = progress(&mut under_way, core.wait(&core.wake.messages, alone)).await {
+        if ended.is_empty() {
+            ended.extend(progress(&mut under_way, core.wait(&core.wake.messages, alone)).await);
+        }
+        for (key, tries) in ended {
             holding.remove(&key);
             survived.handled(key, tries);
         }
     }
+}
+
+/// Claims messages. Returns `None`, after a pause, if the storage fails, and if the run is over.
+async fn claimed(core: &Core, claim: &Claim) -> Option<Vec<InboxRecord>> {
+    match core.storage.claim(claim).await {
+        Ok(claimed) => {
+            core.works("message", STORAGE);
+            if claimed.iter().any(|record| is_early(core, record)) && !lease::renew(core).await {
+                core.lose();
+                return None;
+            }
+            return Some(claimed);
+        }
+        Err(error) if error.remedy == Remedy::Fenced => core.lose(),
+        Err(error) => core.pause("message", STORAGE, &error).await,
+    }
+    None
 }
 
 /// The messages with tries that this process has handled and given back, with the number of tries

@@ -317,17 +317,12 @@ impl Place<'_> {
         }
     }
 
-    /// Removes what every bus has got, except for the latest `KEPT`. Only the stage of the first
-    /// bus does it, for all buses.
-    ///
-    /// For example, with buses at 5000 and 4200, and 3000 trimmed: up to 4200 − 1000 = 3200 can go.
-    /// That is 200, at least `TRIMMED_AT_ONCE`, so 3001 to 3200 are removed. A subscription that
-    /// has read less than 3200 has missed some, and can see that.
+    /// Removes what every bus has got, as [`removable`] says. Only the stage of the first bus does
+    /// it, for all buses.
     async fn trim(&self, outbox: &Outbox) -> Result<(), Error> {
         let first = self.core.buses.keys().next().is_none_or(|first| first == self.name);
-        let Some(partition) = outbox.partitions.get(usize::from(self.number)).filter(|_| first) else { return Ok(()) };
-        let up_to = partition.buses.values().copied().min().unwrap_or_default().saturating_sub(KEPT);
-        if up_to - partition.trimmed >= TRIMMED_AT_ONCE {
+        let partition = outbox.partitions.get(usize::from(self.number)).filter(|_| first);
+        if let Some(up_to) = partition.and_then(removable) {
             self.store(vec![RowChange::Trim { partition: self.number, up_to }]).await?;
         }
         Ok(())
@@ -396,6 +391,17 @@ impl Place<'_> {
     }
 }
 
+/// Returns up to which position everything can be removed: every bus has it, and it is older than
+/// the latest `KEPT`. `None` if that is too little to be worth a commit.
+///
+/// For example, with buses at 5000 and 4200, and 3000 trimmed: up to 4200 − 1000 = 3200 can go.
+/// That is 200, at least `TRIMMED_AT_ONCE`, so 3001 to 3200 are removed. A subscription that has
+/// read less than 3200 has missed some, and can see that.
+fn removable(partition: &Partition) -> Option<i64> {
+    let up_to = partition.buses.values().min()?.saturating_sub(KEPT);
+    (up_to - partition.trimmed >= TRIMMED_AT_ONCE).then_some(up_to)
+}
+
 /// Returns the messages about a change: the engine's own first, then those of the announcers.
 ///
 /// The id is `aggregate:id:version`, with `:topic` for an announcement. It is the same each time,
@@ -448,4 +454,22 @@ async fn rows(core: &Core, notification: &Notification) -> Result<Neighbourhood,
     let attempts = core.reads().attempts(tried.collect()).await?;
     rows.attempts.extend(attempts.into_iter().map(|attempt| (attempt.id.clone(), attempt)));
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_bus_still_needs_is_kept() {
+        let partition = |positions: [i64; 2]| {
+            let buses = ["a".to_owned(), "b".to_owned()].into_iter().zip(positions).collect();
+            Partition { trimmed: 3000, last: 5000, buses, ..Partition::default() }
+        };
+        assert_eq!(removable(&partition([5000, 4200])), Some(3200), "the slowest bus counts");
+        assert_eq!(removable(&partition([4200, 5000])), Some(3200));
+        assert_eq!(removable(&partition([5000, 4099])), None, "fewer than a hundred");
+        assert_eq!(removable(&partition([5000, 0])), None, "it is down");
+        assert_eq!(removable(&Partition { buses: Default::default(), ..partition([0, 0]) }), None, "nobody has read");
+    }
 }

@@ -21,9 +21,8 @@
 //!   Nothing is built on the result before.
 
 use super::backoff::Backoffs;
-use super::core::{Core, Pace, progress};
+use super::core::{Core, Pace, beside, progress};
 use super::group::NotApplied;
-use super::outages::STORAGE;
 use crate::backend::{BuildFilter, BuildRequest, Error, Made, Paging};
 use crate::rebuild::{AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Input, RowKey, Verification};
 use crate::store::partition;
@@ -49,36 +48,38 @@ pub(super) async fn run(core: &Core) {
         if core.is_stopping() && under_way.is_empty() {
             return;
         }
+        let mut ended = Vec::new();
         if pace.is_due(core) {
-            match verifying(core, &mut partitions).await {
-                Ok(builds) => {
-                    core.works("verify", STORAGE);
-                    let (now, mine) = (core.elapsed(), core.partitions());
-                    let there: BTreeSet<_> = builds.iter().map(|build| build.id).collect();
-                    backoffs.keep(|id| there.contains(id), now);
-                    for build in &builds {
-                        if partitions.is_some_and(|count| mine.contains(&partition(&RowKey::Build(build.id), count))) {
-                            backoffs.begin(&build.id);
-                        } else {
-                            backoffs.postpone(build.id, now.saturating_add(core.limits.backoff_max));
-                        }
+            let verifying = core.read("verify", verifying(core, &mut partitions));
+            let (looked, meanwhile) = beside(&mut under_way, verifying).await;
+            ended = meanwhile;
+            if let Some(mut builds) = looked {
+                let (now, mine) = (core.elapsed(), core.partitions());
+                let there: BTreeSet<_> = builds.iter().map(|build| build.id).collect();
+                backoffs.keep(|id| there.contains(id), now);
+                for build in &builds {
+                    if partitions.is_some_and(|count| mine.contains(&partition(&RowKey::Build(build.id), count))) {
+                        backoffs.begin(&build.id);
+                    } else {
+                        backoffs.postpone(build.id, now.saturating_add(core.limits.backoff_max));
                     }
-                    let mut builds = builds;
-                    builds.sort_by_key(|build| backoffs.until(&build.id));
-                    for build in builds {
-                        let of_system = busy.values().filter(|system| **system == build.key.system).count();
-                        let may = !busy.contains_key(&build.id) && backoffs.is_due(&build.id, now);
-                        if may && of_system < VERIFIED_MAX {
-                            busy.insert(build.id, build.key.system.clone());
-                            under_way.push(verify(core, build));
-                        }
-                    }
-                    pace.looked(core, backoffs.next(now));
                 }
-                Err(error) => core.pause("verify", STORAGE, &error).await,
+                builds.sort_by_key(|build| backoffs.until(&build.id));
+                for build in builds {
+                    let of_system = busy.values().filter(|system| **system == build.key.system).count();
+                    let may = !busy.contains_key(&build.id) && backoffs.is_due(&build.id, now);
+                    if may && of_system < VERIFIED_MAX {
+                        busy.insert(build.id, build.key.system.clone());
+                        under_way.push(verify(core, build));
+                    }
+                }
+                pace.looked(core, backoffs.next(now));
             }
         }
-        if let Some((id, verified)) = progress(&mut under_way, core.wait(&core.wake.verify, pace.at(core))).await {
+        if ended.is_empty() {
+            ended.extend(progress(&mut under_way, core.wait(&core.wake.verify, pace.at(core))).await);
+        }
+        for (id, verified) in ended {
             busy.remove(&id);
             match verified {
                 Ok(()) => backoffs.succeeded(&id),

@@ -22,7 +22,7 @@
 //! Bounds: `ATTEMPTS_MAX`, `POLL_BATCH`, `CALLS_MAX`.
 
 use super::calls::{NoAnswer, is_here};
-use super::core::{Core, Pace, progress};
+use super::core::{Core, Pace, beside, progress};
 use super::group::NotApplied;
 use super::outages::STORAGE;
 use crate::backend::{BuildFilter, BuildRequest, BuildSystem, Due, Error, Found, Paging, Remedy};
@@ -87,29 +87,31 @@ pub(super) async fn run(core: &Core) {
         if core.is_stopping() && under_way.is_empty() {
             return;
         }
+        let mut ended = Vec::new();
         if pace.is_due(core) {
-            match core.reads().due(core.run(), core.due_limits(0, ATTEMPTS_MAX)).await {
-                Ok(due) => {
-                    core.works("watch", STORAGE);
-                    let ids: BTreeSet<_> = due.attempts.iter().map(|(attempt, _)| attempt.id.clone()).collect();
-                    core.report(&due.unreadable);
-                    follow.keep(&ids, core.elapsed());
-                    core.followed().keep(&ids, core.elapsed());
-                    for id in hinted(core, &due, &busy) {
-                        follow.polling.hasten(&id);
-                    }
-                    let (at, next) = (due.now, core.due_next(&due));
-                    let idle = due.attempts.into_iter().filter(|(attempt, _)| !busy.contains(&attempt.id)).collect();
-                    for work in work(core, idle, at, &mut follow, &mut busy) {
-                        under_way.push(work);
-                    }
-                    pace.looked(core, next.into_iter().chain(follow.next(core.elapsed())).min());
+            let due = core.reads().due(core.run(), core.due_limits(0, ATTEMPTS_MAX));
+            let (looked, meanwhile) = beside(&mut under_way, core.read("watch", due)).await;
+            ended = meanwhile;
+            if let Some(due) = looked {
+                let ids: BTreeSet<_> = due.attempts.iter().map(|(attempt, _)| attempt.id.clone()).collect();
+                core.report(&due.unreadable);
+                follow.keep(&ids, core.elapsed());
+                core.followed().keep(&ids, core.elapsed());
+                for id in hinted(core, &due, &busy) {
+                    follow.polling.hasten(&id);
                 }
-                Err(error) => core.pause("watch", STORAGE, &error).await,
+                let (at, next) = (due.now, core.due_next(&due));
+                let idle = due.attempts.into_iter().filter(|(attempt, _)| !busy.contains(&attempt.id)).collect();
+                for work in work(core, idle, at, &mut follow, &mut busy) {
+                    under_way.push(work);
+                }
+                pace.looked(core, next.into_iter().chain(follow.next(core.elapsed())).min());
             }
         }
-        let asked = progress(&mut under_way, core.wait(&core.wake.watch, pace.at(core))).await;
-        if let Some(CallEnded { asked, ends }) = asked {
+        if ended.is_empty() {
+            ended.extend(progress(&mut under_way, core.wait(&core.wake.watch, pace.at(core))).await);
+        }
+        for CallEnded { asked, ends } in ended {
             for (id, outcome) in asked {
                 busy.remove(&id);
                 follow.asked(id, outcome, core);

@@ -307,3 +307,32 @@ async fn a_message_that_waits_after_a_death_is_not_handled_alone_each_time() {
     engine.run_until(async { longest = story.await }).await.unwrap();
     assert!(longest < Duration::from_secs(10), "{longest:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_does_not_answer_a_claim_delays_nothing_that_is_being_handled() {
+    let world = World::new();
+    let trouble = Arc::new(Trouble::default());
+    let storage = TroubledStorage { inner: Arc::clone(&world.storage), trouble: Arc::clone(&trouble) };
+    let clock = Arc::clone(&world.clock);
+    let slow = move |event: freshmaker_testing::world::Pushed, _| {
+        let clock = Arc::clone(&clock);
+        async move {
+            clock.sleep(Duration::from_secs(20)).await;
+            Ok(Decision::Skip(event.image))
+        }
+    };
+    let engine = world.builder().storage(Arc::new(storage)).on_as("slow", slow).build().unwrap();
+    let client = engine.client();
+    let story = async {
+        client.send_as("1", &pushed("base")).await.unwrap();
+        let claims = || trouble.calls("claim");
+        until(|| std::future::ready(claims() > 1)).await;
+        trouble.moods.lock().unwrap().insert("claim", (Mood::Hangs, u32::MAX));
+        client.send_as("2", &pushed("base")).await.unwrap();
+        until(|| async { events(&client).await.len() == 1 }).await;
+        assert!(world.clock.elapsed() < Duration::from_secs(25), "{:?}", world.clock.elapsed());
+        trouble.moods.lock().unwrap().clear();
+        client.wait_for_message("2").await.unwrap();
+    };
+    engine.run_until(story).await.unwrap();
+}
