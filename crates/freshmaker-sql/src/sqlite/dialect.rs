@@ -44,8 +44,8 @@ pub(super) fn begin_run(connection: &mut Connection, _now: i64, until: i64) -> R
 
 impl FromSql<Text, Sqlite> for StoredText {
     fn from_sql(mut value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
-        // diesel copies the whole value before it gives the bytes of a text, which takes longer than
-        // the rest of a row. So they are asked for only if some may have been replaced.
+        // diesel copies the whole value before it gives the bytes of a text, which takes longer
+        // than the rest of a row. So they are asked for only if some may have been replaced.
         let text = value.read_text();
         if text.contains(char::REPLACEMENT_CHARACTER) {
             return Ok(Self::of_bytes(value.read_blob().to_owned()));
