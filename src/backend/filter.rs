@@ -199,6 +199,13 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
+    /// Returns the same page with something else for each row.
+    #[must_use]
+    pub fn map<U>(self, row: impl FnMut(T) -> U) -> Page<U> {
+        let Self { items, next, total, unreadable } = self;
+        Page { items: items.into_iter().map(row).collect(), next, total, unreadable }
+    }
+
     /// Checks that nothing was left out.
     ///
     /// # Errors
@@ -237,11 +244,11 @@ pub struct BuildCount {
     pub count: u64,
 }
 
-/// How many builds an event has caused that are in a state.
+/// How many builds of a kind an event has caused that are in a state.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CausedCount {
-    /// The event.
-    pub event: EventId,
+    /// The kind of the artifacts.
+    pub kind: ArtifactKind,
     /// The state.
     pub state: BuildState,
     /// Whether the event still wants these builds: only such builds are in the counts of its

@@ -22,7 +22,9 @@ pub use composer::{ComposeRequest, Composer, ComposerSystem};
 pub use documents::{Document, Documents, NewDocument};
 pub use dry_run::DryRun;
 pub use filter::{BuildCount, BuildFilter, CausedCount, EventCount, EventFilter, Page, Paging};
-pub use reads::{Due, DueLimits, Links, Notifications, Outbox, Overview, Partition, StorageReads, Violation};
+pub use reads::{
+    BuildLinks, Due, DueLimits, Links, NeededBuild, Notifications, Outbox, Overview, Partition, StorageReads, Violation,
+};
 pub use storage::{Claim, Lease, Retention, Scope, Storage, StorageUpkeep, Swept};
 pub use verifier::{Made, Verifier};
 

@@ -1,14 +1,16 @@
 use super::{BuildCount, BuildFilter, CausedCount, EventCount, EventFilter, Page, Paging, Result};
+use crate::artifact::{ArtifactId, ArtifactKind};
 use crate::plan::{Observation, Plan};
 use crate::rebuild::{
-    AttemptRecord, BuildId, BuildMode, BuildRecord, Cause, Dependency, EventId, EventRecord, InboxRecord, InboxState,
-    Notification, RowKey, RunId, Transition,
+    AttemptRecord, BuildId, BuildMode, BuildRecord, Cause, Dependency, EventId, EventRecord, ExternalId, InboxRecord,
+    InboxState, Notification, Output, RowKey, RunId, Transition,
 };
 use crate::time::Timestamp;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The questions that a storage answers. None of them changes anything.
@@ -40,18 +42,26 @@ pub trait StorageReads: fmt::Debug + Send + Sync + 'static {
     /// Returns events, in the order of their numbers.
     async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>>;
 
+    /// Returns events as [`events`](Self::events) does, each with how many builds it has caused of
+    /// each kind, in each state, and by whether it still wants them, in this order.
+    async fn events_with_counts(
+        &self,
+        filter: EventFilter,
+        paging: Paging,
+    ) -> Result<Page<(EventRecord, Vec<CausedCount>)>>;
+
     /// Returns builds, in the order of their numbers.
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>>;
+
+    /// Returns builds as [`builds`](Self::builds) does, each with what lists show beside it. What
+    /// is beside a build and cannot be read is left out and reported.
+    async fn builds_with_links(&self, filter: BuildFilter, paging: Paging) -> Result<Page<(BuildRecord, BuildLinks)>>;
 
     /// Counts the events of each kind, state and reason, in this order.
     async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>>;
 
     /// Counts the builds of each build system, state and reason, in this order.
     async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>>;
-
-    /// Counts the builds that each of these events has caused, by state, and by whether the event
-    /// still wants them, in this order.
-    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>>;
 
     /// Returns the causes of these builds, and their dependencies in both directions. Rows that
     /// cannot be read are left out; [`check_consistency`](Self::check_consistency) reports them.
@@ -167,6 +177,41 @@ pub struct Links {
     /// All dependencies in which one of the builds is the parent or the child, by child, then
     /// parent.
     pub dependencies: Vec<Dependency>,
+}
+
+/// What lists show beside a build.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BuildLinks {
+    /// The events that want it, the first of them first.
+    pub wanted_by: Vec<EventId>,
+    /// The events that do not want it any more, the first of them first.
+    pub withdrawn_by: Vec<EventId>,
+    /// The builds whose output it needs, by number.
+    pub needs: Vec<Arc<NeededBuild>>,
+    /// What the build system calls the latest of its attempts that has such a name.
+    pub external: Option<ExternalId>,
+}
+
+/// What lists show of a build that another one needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeededBuild {
+    /// Its number.
+    pub id: BuildId,
+    /// The artifact.
+    pub artifact: ArtifactId,
+    /// The kind of the artifact.
+    pub kind: ArtifactKind,
+    /// Its output, when it has ended well.
+    pub output: Option<Output>,
+}
+
+impl NeededBuild {
+    /// Returns what lists show of this build.
+    #[must_use]
+    pub fn of(build: &BuildRecord) -> Self {
+        let BuildRecord { id, key, kind, output, .. } = build;
+        Self { id: *id, artifact: key.artifact.clone(), kind: *kind, output: output.clone() }
+    }
 }
 
 /// Notifications of a partition, or of all.

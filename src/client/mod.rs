@@ -34,8 +34,8 @@ pub(crate) use wake::{Concerned, Wake};
 pub use why::{Why, WhyBuild, WhyEvent};
 
 use crate::backend::{
-    BuildCount, BuildFilter, CausedCount, Clock, Documents, Error, EventCount, EventFilter, Links, Overview, Page,
-    Paging, Remedy, Result, Storage, StorageReads, Violation,
+    BuildCount, BuildFilter, BuildLinks, CausedCount, Clock, Documents, Error, EventCount, EventFilter, Links,
+    Overview, Page, Paging, Remedy, Result, Storage, StorageReads, Violation,
 };
 use crate::engine::{Preview, Previewed, SystemClock};
 use crate::event::{Event, Message};
@@ -281,12 +281,38 @@ impl Client {
         self.reads().await?.events(filter, paging).await
     }
 
+    /// Returns events as [`events`](Self::events) does, each with how many builds it has caused of
+    /// each kind, in each state, and by whether it still wants them.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn events_with_counts(
+        &self,
+        filter: EventFilter,
+        paging: Paging,
+    ) -> Result<Page<(EventRecord, Vec<CausedCount>)>> {
+        self.reads().await?.events_with_counts(filter, paging).await
+    }
+
     /// Returns builds, newest first, or as the paging says.
     ///
     /// # Errors
     /// Those of the storage.
     pub async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
         self.reads().await?.builds(filter, paging).await
+    }
+
+    /// Returns builds as [`builds`](Self::builds) does, each with its events, the builds that it
+    /// needs, and what the build system calls it.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn builds_with_links(
+        &self,
+        filter: BuildFilter,
+        paging: Paging,
+    ) -> Result<Page<(BuildRecord, BuildLinks)>> {
+        self.reads().await?.builds_with_links(filter, paging).await
     }
 
     /// Counts the events of each kind, state and reason.
@@ -303,15 +329,6 @@ impl Client {
     /// Those of the storage.
     pub async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
         self.reads().await?.count_builds(filter).await
-    }
-
-    /// Counts the builds that each of these events has caused, by state, and by whether the event
-    /// still wants them.
-    ///
-    /// # Errors
-    /// Those of the storage.
-    pub async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
-        self.reads().await?.count_caused(events).await
     }
 
     /// Returns the causes of these builds, and their dependencies in both directions.

@@ -12,9 +12,9 @@
 use super::calls::in_time;
 use crate::artifact::ArtifactId;
 use crate::backend::{
-    BuildCount, BuildFilter, Catalog, CatalogAnswer, CausedCount, Claim, Clock, Document, Documents, Due, DueLimits,
-    Error, EventCount, EventFilter, Lease, Links, NewDocument, Notifications, Outbox, Overview, Page, Paging, Remedy,
-    Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Violation,
+    BuildCount, BuildFilter, BuildLinks, Catalog, CatalogAnswer, CausedCount, Claim, Clock, Document, Documents, Due,
+    DueLimits, Error, EventCount, EventFilter, Lease, Links, NewDocument, Notifications, Outbox, Overview, Page,
+    Paging, Remedy, Result, Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Violation,
 };
 use crate::plan::{Observation, Plan};
 use crate::rebuild::{
@@ -116,8 +116,20 @@ impl StorageReads for Guarded {
         self.ask("events", self.inner.reads().events(filter, paging)).await
     }
 
+    async fn events_with_counts(
+        &self,
+        filter: EventFilter,
+        paging: Paging,
+    ) -> Result<Page<(EventRecord, Vec<CausedCount>)>> {
+        self.ask("events_with_counts", self.inner.reads().events_with_counts(filter, paging)).await
+    }
+
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
         self.ask("builds", self.inner.reads().builds(filter, paging)).await
+    }
+
+    async fn builds_with_links(&self, filter: BuildFilter, paging: Paging) -> Result<Page<(BuildRecord, BuildLinks)>> {
+        self.ask("builds_with_links", self.inner.reads().builds_with_links(filter, paging)).await
     }
 
     async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
@@ -126,10 +138,6 @@ impl StorageReads for Guarded {
 
     async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
         self.ask("count_builds", self.inner.reads().count_builds(filter)).await
-    }
-
-    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
-        self.ask("count_caused", self.inner.reads().count_caused(events)).await
     }
 
     async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {

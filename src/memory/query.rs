@@ -3,16 +3,18 @@
 use super::storage::count;
 use super::tables::{Tables, unobserved_since};
 use crate::backend::{
-    BuildCount, BuildFilter, CausedCount, EventCount, EventFilter, Links, Notifications, Page, Paging, Violation,
+    BuildCount, BuildFilter, BuildLinks, CausedCount, EventCount, EventFilter, Links, NeededBuild, Notifications, Page,
+    Paging, Violation,
 };
 use crate::plan::Observation;
 use crate::rebuild::{
-    AttemptId, AttemptRecord, BuildId, BuildMode, BuildRecord, EventId, EventRecord, InboxRecord, InboxState, RowKey,
-    Transition, Version,
+    AttemptId, AttemptRecord, BuildId, BuildMode, BuildRecord, DependencyKind, EventId, EventRecord, InboxRecord,
+    InboxState, RowKey, Transition, Version,
 };
 use crate::store::{AttemptFacts, BuildFacts, ConsistencyCheck, EventFacts, page_limit};
 use crate::time::{Timestamp, since};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Whether a list of a filter has the value, or does not restrict.
 fn in_list<T: PartialEq>(list: &[T], value: &T) -> bool {
@@ -111,17 +113,52 @@ pub(super) fn count_builds(tables: &Tables, filter: &BuildFilter) -> Vec<BuildCo
     rows.map(|((system, state, reason_code), count)| BuildCount { system, state, reason_code, count }).collect()
 }
 
-pub(super) fn count_caused(tables: &Tables, events: &[EventId]) -> Vec<CausedCount> {
+fn count_caused(tables: &Tables, event: EventId) -> Vec<CausedCount> {
     let mut counts = BTreeMap::new();
-    for event in events.iter().collect::<BTreeSet<_>>() {
-        for (_, build) in tables.caused.range((*event, BuildId(i64::MIN))..=(*event, BuildId(i64::MAX))) {
-            let Some(build) = tables.builds.get(build) else { continue };
-            let live = tables.causes.get(&(build.id, *event)).is_some_and(|cause| cause.live);
-            *counts.entry((*event, build.state, live)).or_insert(0) += 1;
-        }
+    for (_, build) in tables.caused.range((event, BuildId(i64::MIN))..=(event, BuildId(i64::MAX))) {
+        let Some(build) = tables.builds.get(build) else { continue };
+        let live = tables.causes.get(&(build.id, event)).is_some_and(|cause| cause.live);
+        *counts.entry((build.kind, build.state, live)).or_insert(0) += 1;
     }
-    let count = |((event, state, live), count)| CausedCount { event, state, live, count };
+    let count = |((kind, state, live), count)| CausedCount { kind, state, live, count };
     counts.into_iter().map(count).collect()
+}
+
+pub(super) fn events_with_counts(
+    tables: &Tables,
+    filter: &EventFilter,
+    paging: Paging,
+) -> Page<(EventRecord, Vec<CausedCount>)> {
+    events(tables, filter, paging).map(|event| {
+        let caused = count_caused(tables, event.id);
+        (event, caused)
+    })
+}
+
+pub(super) fn builds_with_links(
+    tables: &Tables,
+    filter: &BuildFilter,
+    paging: Paging,
+) -> Page<(BuildRecord, BuildLinks)> {
+    builds(tables, filter, paging).map(|build| {
+        let links = links_of(tables, build.id);
+        (build, links)
+    })
+}
+
+fn links_of(tables: &Tables, id: BuildId) -> BuildLinks {
+    let causes = tables.causes.range((id, EventId(i64::MIN))..=(id, EventId(i64::MAX))).map(|(_, cause)| cause);
+    let (live, withdrawn): (Vec<_>, Vec<_>) = causes.partition(|cause| cause.live);
+    let parents = tables.parents.range((id, BuildId(i64::MIN))..=(id, BuildId(i64::MAX)));
+    let edges = parents.filter_map(|(child, parent)| tables.dependencies.get(&(*parent, *child)));
+    let needed = edges.filter(|edge| edge.kind == DependencyKind::Needs);
+    let needed = needed.filter_map(|edge| tables.builds.get(&edge.parent)).map(NeededBuild::of);
+    BuildLinks {
+        wanted_by: live.into_iter().map(|cause| cause.event).collect(),
+        withdrawn_by: withdrawn.into_iter().map(|cause| cause.event).collect(),
+        needs: needed.map(Arc::new).collect(),
+        external: attempts_of(tables, id).filter_map(|attempt| attempt.external.clone()).last(),
+    }
 }
 
 pub(super) fn links(tables: &Tables, builds: &[BuildId]) -> Links {

@@ -2,9 +2,9 @@ use super::query;
 use super::sweep::sweep;
 use super::tables::{Tables, Waits, stored};
 use crate::backend::{
-    BuildCount, BuildFilter, CausedCount, Claim, Clock, Document, Documents, Due, DueLimits, EventCount, EventFilter,
-    Lease, Links, NewDocument, Notifications, Outbox, Overview, Page, Paging, Partition, Result, Retention, Scope,
-    Storage, StorageReads, StorageUpkeep, Swept, Violation,
+    BuildCount, BuildFilter, BuildLinks, CausedCount, Claim, Clock, Document, Documents, Due, DueLimits, EventCount,
+    EventFilter, Lease, Links, NewDocument, Notifications, Outbox, Overview, Page, Paging, Partition, Result,
+    Retention, Scope, Storage, StorageReads, StorageUpkeep, Swept, Violation,
 };
 use crate::engine::SystemClock;
 use crate::plan::{Observation, Plan};
@@ -172,8 +172,20 @@ impl StorageReads for MemoryStorage {
         Ok(query::events(&self.lock(), &filter, paging))
     }
 
+    async fn events_with_counts(
+        &self,
+        filter: EventFilter,
+        paging: Paging,
+    ) -> Result<Page<(EventRecord, Vec<CausedCount>)>> {
+        Ok(query::events_with_counts(&self.lock(), &filter, paging))
+    }
+
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
         Ok(query::builds(&self.lock(), &filter, paging))
+    }
+
+    async fn builds_with_links(&self, filter: BuildFilter, paging: Paging) -> Result<Page<(BuildRecord, BuildLinks)>> {
+        Ok(query::builds_with_links(&self.lock(), &filter, paging))
     }
 
     async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
@@ -182,10 +194,6 @@ impl StorageReads for MemoryStorage {
 
     async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
         Ok(query::count_builds(&self.lock(), &filter))
-    }
-
-    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
-        Ok(query::count_caused(&self.lock(), &events))
     }
 
     async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {

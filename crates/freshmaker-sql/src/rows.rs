@@ -6,6 +6,7 @@ use super::text::StoredText;
 use crate::parameters;
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use freshmaker::Reason;
+use freshmaker::artifact::ArtifactKind;
 use freshmaker::backend::{Error, Remedy, Result};
 use freshmaker::event::{Envelope, Message, Severity};
 use freshmaker::plan::RebuildReason;
@@ -370,7 +371,7 @@ impl BuildRow {
                 mode: place.coded("mode", self.mode, mode_of)?,
             },
             slot: place.coded("slot", self.slot, slot_of)?,
-            kind: place.coded("kind", self.kind, freshmaker::artifact::ArtifactKind::from_number)?,
+            kind: place.coded("kind", self.kind, ArtifactKind::from_number)?,
             source: self.source.map(|text| place.json("source", &text)).transpose()?,
             parameters: place.json::<parameters::Stored>("parameters", &self.parameters)?.0,
             parents: place.json("parents", &self.parents)?,
@@ -451,20 +452,13 @@ impl DependencyRow {
     }
 
     pub(crate) fn of(record: &Dependency) -> Self {
-        let kind = match record.kind {
-            DependencyKind::Needs => 0,
-            DependencyKind::After => 1,
-        };
+        let kind = dependency_number(record.kind);
         Self { parent: record.parent.0, child: record.child.0, kind, satisfied: record.satisfied }
     }
 
     pub(crate) fn record(self) -> Result<Dependency> {
         let id = Pair(self.parent, self.child);
-        let kind = Place { table: "build_deps", id: &id }.coded("kind", self.kind, |number| match number {
-            0 => Some(DependencyKind::Needs),
-            1 => Some(DependencyKind::After),
-            _ => None,
-        })?;
+        let kind = Place { table: "build_deps", id: &id }.coded("kind", self.kind, dependency_of)?;
         Ok(Dependency { parent: BuildId(self.parent), child: BuildId(self.child), kind, satisfied: self.satisfied })
     }
 }
@@ -636,6 +630,17 @@ pub(crate) fn mode_number(mode: BuildMode) -> i16 {
 
 fn mode_of(number: i16) -> Option<BuildMode> {
     [BuildMode::Real, BuildMode::Scratch, BuildMode::DryRun].into_iter().find(|mode| mode_number(*mode) == number)
+}
+
+pub(crate) fn dependency_number(kind: DependencyKind) -> i16 {
+    match kind {
+        DependencyKind::Needs => 0,
+        DependencyKind::After => 1,
+    }
+}
+
+fn dependency_of(number: i16) -> Option<DependencyKind> {
+    [DependencyKind::Needs, DependencyKind::After].into_iter().find(|kind| dependency_number(*kind) == number)
 }
 
 pub(crate) fn slot_number(slot: BuildSlot) -> i16 {

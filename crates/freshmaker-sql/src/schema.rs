@@ -220,6 +220,11 @@ diesel::table! {
 diesel::joinable!(attempts -> builds (build));
 diesel::joinable!(build_causes -> builds (build));
 diesel::allow_tables_to_appear_in_same_query!(attempts, builds, build_causes, build_deps, events, runs);
-diesel::allow_columns_to_appear_in_same_group_by_clause!(build_causes::event, builds::state, build_causes::live);
+diesel::allow_columns_to_appear_in_same_group_by_clause!(
+    build_causes::event,
+    builds::kind,
+    builds::state,
+    build_causes::live
+);
 diesel::allow_tables_to_appear_in_same_query!(inbox, runs);
 diesel::allow_tables_to_appear_in_same_query!(inbox, events);

@@ -1,12 +1,14 @@
 //! Texts as they are stored. SQLite does not check that a text is UTF-8, so a damaged text is found
-//! only when its row is read. It then makes this row alone unreadable.
+//! only when its row is read. It then makes this row alone unreadable. The dialects say how such a
+//! text is read.
 
 use diesel::backend::Backend;
-use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::deserialize::FromSqlRow;
 use diesel::expression::AsExpression;
 use diesel::serialize::{self, Output, ToSql};
-use diesel::sql_types::{Binary, Text};
+use diesel::sql_types::Text;
 use std::fmt;
+use std::string::FromUtf8Error;
 
 /// A text of a row.
 #[derive(Clone, Debug, PartialEq, Eq, AsExpression, FromSqlRow)]
@@ -14,6 +16,10 @@ use std::fmt;
 pub(crate) struct StoredText(Result<String, Vec<u8>>);
 
 impl StoredText {
+    pub(crate) fn of_bytes(bytes: Vec<u8>) -> Self {
+        Self(String::from_utf8(bytes).map_err(FromUtf8Error::into_bytes))
+    }
+
     /// # Errors
     /// It is not UTF-8.
     pub(crate) fn as_str(&self) -> Result<&str, NotUtf8> {
@@ -63,21 +69,37 @@ impl PartialEq<String> for StoredText {
     }
 }
 
-impl<DB: Backend> FromSql<Text, DB> for StoredText
-where
-    Vec<u8>: FromSql<Binary, DB>,
-{
-    fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
-        let bytes = Vec::<u8>::from_sql(value)?;
-        Ok(Self(String::from_utf8(bytes).map_err(std::string::FromUtf8Error::into_bytes)))
-    }
-}
-
 impl<DB: Backend> ToSql<Text, DB> for StoredText
 where
     str: ToSql<Text, DB>,
 {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
         self.as_str().map_err(|error| error.to_string())?.to_sql(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use diesel::dsl::sql;
+    use diesel::{Connection, RunQueryDsl, SqliteConnection, select};
+
+    /// A replacement character that was stored does not make a text look damaged.
+    #[test]
+    fn damaged_texts_are_told_from_others() {
+        let mut connection = SqliteConnection::establish(":memory:").unwrap();
+        let mut read = |bytes: &str| {
+            let text = select(sql::<Text>(&format!("CAST(X'{bytes}' AS TEXT)")));
+            text.get_result::<StoredText>(&mut connection).unwrap()
+        };
+        for (bytes, text) in
+            [("", ""), ("C3BC41", "\u{fc}A"), ("41EFBFBD", "A\u{fffd}"), ("4100EFBFBD42", "A\0\u{fffd}B")]
+        {
+            assert_eq!(read(bytes).into_string().ok().as_deref(), Some(text), "{bytes}");
+        }
+        for (bytes, shown) in [("FF41", "\u{fffd}A"), ("EFBFBDFF", "\u{fffd}\u{fffd}"), ("C3", "\u{fffd}")] {
+            assert!(read(bytes).into_string().is_err(), "{bytes}");
+            assert_eq!(read(bytes).shown().into_string().unwrap(), shown);
+        }
     }
 }

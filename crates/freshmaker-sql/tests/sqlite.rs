@@ -3,7 +3,9 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
-use freshmaker::backend::{BuildFilter, Claim, DueLimits, NewDocument, Paging, Remedy, Scope, Storage, StorageReads};
+use freshmaker::backend::{
+    BuildFilter, Claim, DueLimits, EventFilter, NewDocument, Paging, Remedy, Scope, Storage, StorageReads,
+};
 use freshmaker::client::{Client, StuckSubject};
 use freshmaker::event::Message;
 use freshmaker::rebuild::{BuildId, Commit, EventId, InboxRecord, InboxState, RowChange, RunId};
@@ -356,12 +358,31 @@ async fn a_cause_that_cannot_be_read_hides_no_others() {
 }
 
 #[tokio::test]
+async fn what_is_beside_a_build_and_cannot_be_read_is_reported() {
+    let needed =
+        format!("UPDATE builds SET artifact = {NOT_UTF8} WHERE id = 1; INSERT INTO build_deps VALUES (1, 2, 0, 0);");
+    let columns =
+        "id, version, state, build, system, number, run, release, intent_at, external, reason_code, reason_text";
+    let tried =
+        format!("INSERT INTO attempts ({columns}) VALUES ('a', 0, 5, 2, 's', 1, 0, '1', 0, {NOT_UTF8}, '', '');");
+    let (_directory, storage) = damaged(&(needed + &tried)).await;
+    let filter = BuildFilter { ids: vec![BuildId(2)], ..BuildFilter::default() };
+    let page = storage.builds_with_links(filter, Paging::first(9)).await.unwrap();
+    let [(build, links)] = &page.items[..] else { panic!("{page:?}") };
+    assert_eq!((build.id, &links.needs[..], &links.external), (BuildId(2), &[][..], &None));
+    let told: Vec<_> = page.unreadable.iter().map(|row| row.text.as_str()).collect();
+    let text = "the text is not UTF-8";
+    assert_eq!(told, [format!("builds 1: artifact: {text}"), format!("attempts of build 2: external: {text}")]);
+}
+
+#[tokio::test]
 async fn a_state_that_there_is_not_stops_no_count() {
     let (_directory, storage) = damaged("UPDATE builds SET state = 77 WHERE id = 1").await;
     assert_eq!(storage.overview().await.unwrap().builds_waiting, 1);
     let counted = storage.count_builds(BuildFilter::default()).await.unwrap();
     assert_eq!(counted.iter().map(|row| row.count).sum::<u64>(), 1);
-    assert_eq!(storage.count_caused(vec![EventId(1)]).await.unwrap().len(), 1);
+    let caused = storage.events_with_counts(EventFilter::default(), Paging::first(9)).await.unwrap().items;
+    assert_eq!(caused[0].1.iter().map(|row| row.count).sum::<u64>(), 1);
     let page = storage.builds(BuildFilter::default(), Paging::first(9)).await.unwrap();
     assert_eq!((page.items.len(), page.unreadable.len()), (1, 1));
 }

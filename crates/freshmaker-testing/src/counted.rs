@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use freshmaker::backend::{
-    BuildCount, BuildFilter, CausedCount, Claim, Documents, Due, DueLimits, EventCount, EventFilter, Lease, Links,
-    Notifications, Outbox, Overview, Page, Paging, Result, Scope, Storage, StorageReads, StorageUpkeep, Violation,
+    BuildCount, BuildFilter, BuildLinks, CausedCount, Claim, Documents, Due, DueLimits, EventCount, EventFilter, Lease,
+    Links, Notifications, Outbox, Overview, Page, Paging, Result, Scope, Storage, StorageReads, StorageUpkeep,
+    Violation,
 };
 use freshmaker::plan::{Observation, Plan};
 use freshmaker::rebuild::{
@@ -110,8 +111,20 @@ impl StorageReads for CountedStorage {
         self.note("events").events(filter, paging).await
     }
 
+    async fn events_with_counts(
+        &self,
+        filter: EventFilter,
+        paging: Paging,
+    ) -> Result<Page<(EventRecord, Vec<CausedCount>)>> {
+        self.note("events_with_counts").events_with_counts(filter, paging).await
+    }
+
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
         self.note("builds").builds(filter, paging).await
+    }
+
+    async fn builds_with_links(&self, filter: BuildFilter, paging: Paging) -> Result<Page<(BuildRecord, BuildLinks)>> {
+        self.note("builds_with_links").builds_with_links(filter, paging).await
     }
 
     async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
@@ -120,10 +133,6 @@ impl StorageReads for CountedStorage {
 
     async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
         self.note("count_builds").count_builds(filter).await
-    }
-
-    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
-        self.note("count_caused").count_caused(events).await
     }
 
     async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {

@@ -1,7 +1,9 @@
 //! Subscriptions whose notifications are removed meanwhile.
 
 use async_trait::async_trait;
-use freshmaker::backend::{BuildCount, CausedCount, Due, DueLimits, EventCount, Links, Overview, Page, Violation};
+use freshmaker::backend::{
+    BuildCount, BuildLinks, CausedCount, Due, DueLimits, EventCount, Links, Overview, Page, Violation,
+};
 use freshmaker::backend::{
     BuildFilter, Claim, Documents, EventFilter, Lease, Notifications, Outbox, Paging, Result, Scope, Storage,
     StorageReads, StorageUpkeep,
@@ -83,17 +85,24 @@ impl StorageReads for Racing {
     async fn events(&self, filter: EventFilter, paging: Paging) -> Result<Page<EventRecord>> {
         self.inner.reads().events(filter, paging).await
     }
+    async fn events_with_counts(
+        &self,
+        filter: EventFilter,
+        paging: Paging,
+    ) -> Result<Page<(EventRecord, Vec<CausedCount>)>> {
+        self.inner.reads().events_with_counts(filter, paging).await
+    }
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
         self.inner.reads().builds(filter, paging).await
+    }
+    async fn builds_with_links(&self, filter: BuildFilter, paging: Paging) -> Result<Page<(BuildRecord, BuildLinks)>> {
+        self.inner.reads().builds_with_links(filter, paging).await
     }
     async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
         self.inner.reads().count_events(filter).await
     }
     async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
         self.inner.reads().count_builds(filter).await
-    }
-    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
-        self.inner.reads().count_caused(events).await
     }
     async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {
         self.inner.reads().links(builds).await

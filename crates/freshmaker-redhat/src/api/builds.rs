@@ -5,11 +5,11 @@ use super::address::{Number, Place};
 use super::answer::{self, Answer, Failure, told};
 use super::events::nothing;
 use super::filters::{self, BUILD_COLUMNS, BuildQuery, KINDS};
-use super::load::Rows;
+use super::load::noted;
 use super::order::{self, Order};
 use super::paging::{Listing, PageQuery, Query};
-use crate::forms::{BuildForm, Forms};
-use freshmaker::backend::{BuildFilter, Page, Paging};
+use crate::forms::BuildForm;
+use freshmaker::backend::{BuildFilter, BuildLinks, Page, Paging};
 use freshmaker::rebuild::{BuildId, BuildRecord};
 use freshmaker_web::axum::extract::State;
 use freshmaker_web::axum::http::StatusCode;
@@ -40,33 +40,30 @@ pub(super) async fn list(State(api): State<Api>, place: Place, query: Query) -> 
     let order = Order::read(asked.order_by(), &BUILD_COLUMNS)?;
     let (wanted, client) = (asked.page(), api.web.client());
     let page = match filters::builds(&query.read()?)? {
-        Some(filter) if order.is_by_number() => api.web.ask(client.builds(filter, wanted.paging(order))).await?,
-        Some(filter) => order::all(|paging| api.web.ask(client.builds(filter.clone(), paging))).await?,
+        Some(filter) if order.is_by_number() => {
+            api.web.ask(client.builds_with_links(filter, wanted.paging(order))).await?
+        }
+        Some(filter) => order::all(|paging| api.web.ask(client.builds_with_links(filter.clone(), paging))).await?,
         None => nothing(),
     };
     let mut meta = wanted.meta(&query, &place, page.total.unwrap_or_default());
-    let (mut items, unreadable) = forms(&api, page, &place.prefix).await?;
+    let mut items = forms(page.items, &place.prefix);
     if !order.is_by_number() {
         items = order.page(items, wanted, order::of_build);
     }
-    meta.unreadable = unreadable;
+    meta.unreadable = noted(page.unreadable);
     Ok(told(StatusCode::OK, &Listing { items, meta }))
 }
 
-/// Returns the forms of builds, in their order, and which rows cannot be read.
-async fn forms(api: &Api, page: Page<BuildRecord>, prefix: &str) -> Result<(Vec<BuildForm>, Vec<String>), Failure> {
-    let ids: Vec<_> = page.items.iter().map(|build| build.id).collect();
-    let rows = Rows::of_builds(&api.web, page).await?;
-    let forms = Forms::new(&rows.rows, prefix);
-    let shown = ids.into_iter().filter_map(|id| forms.build(id)).collect();
-    drop(forms);
-    Ok((shown, rows.unreadable))
+/// Returns the forms of builds, in their order.
+fn forms(rows: Vec<(BuildRecord, BuildLinks)>, prefix: &str) -> Vec<BuildForm> {
+    rows.iter().filter_map(|(build, links)| BuildForm::of(build, links, prefix)).collect()
 }
 
 /// Looks a build up that the service would have.
-async fn found(api: &Api, id: i64) -> Result<Page<BuildRecord>, Failure> {
+async fn found(api: &Api, id: i64) -> Result<Page<(BuildRecord, BuildLinks)>, Failure> {
     let filter = BuildFilter { ids: vec![BuildId(id)], kinds: KINDS.to_vec(), ..BuildFilter::default() };
-    Ok(api.web.ask(api.web.client().builds(filter, Paging::first(1))).await?)
+    Ok(api.web.ask(api.web.client().builds_with_links(filter, Paging::first(1))).await?)
 }
 
 /// One build.
@@ -78,8 +75,9 @@ async fn found(api: &Api, id: i64) -> Result<Page<BuildRecord>, Failure> {
     responses((status = 200, description = "The build", body = ShownBuild))
 )]
 pub(super) async fn one(State(api): State<Api>, Number(id): Number, place: Place) -> Answer {
-    let (mut items, unreadable) = forms(&api, found(&api, id).await?, &place.prefix).await?;
-    match items.pop() {
+    let page = found(&api, id).await?;
+    let unreadable = noted(page.unreadable);
+    match forms(page.items, &place.prefix).pop() {
         Some(form) => Ok(answer::shown(form, unreadable, |form, unreadable| ShownBuild { form, unreadable })),
         None if unreadable.is_empty() => Err(Failure::not_found("No such build found.")),
         None => Err(Failure::Refused(StatusCode::INTERNAL_SERVER_ERROR, unreadable.join("; "))),

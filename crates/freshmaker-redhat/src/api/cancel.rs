@@ -5,6 +5,7 @@ use super::address::{Number, Place};
 use super::answer::{Answer, Failure};
 use super::events::{self, NO_EVENT, ShownEvent};
 use super::fields::Fields;
+use super::load::Shown;
 use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::rebuild::{EventId, EventRecord};
 use freshmaker_web::axum::extract::State;
@@ -63,7 +64,7 @@ pub(super) async fn patch(
     }
     // Whether it has ended in time or not: the answer has what is stored.
     let _ = tokio::time::timeout(api.wait, api.web.client().wait_for_event(event.id)).await;
-    events::shown(&api.web, event.id, &place.prefix, true).await
+    events::shown(&api.web, event.id, &place.prefix, Shown::Builds).await
 }
 
 async fn found(api: &Api, id: EventId) -> Result<EventRecord, Failure> {

@@ -4,12 +4,12 @@ use super::Api;
 use super::address::{Number, Place};
 use super::answer::{self, Answer, Failure, told};
 use super::filters::{self, EVENT_COLUMNS, EventQuery};
-use super::load::Rows;
+use super::load::{self, Shown, noted};
 use super::order::{self, Order};
-use super::paging::{Listing, PageQuery, Query};
-use crate::forms::{Builds, EventForm, Forms};
+use super::paging::{Listing, PER_PAGE_MAX, PageQuery, Query, Wanted};
+use crate::forms::EventForm;
 use freshmaker::backend::{EventFilter, Page, Paging};
-use freshmaker::rebuild::{EventId, EventRecord};
+use freshmaker::rebuild::EventId;
 use freshmaker_web::Web;
 use freshmaker_web::axum::extract::State;
 use freshmaker_web::axum::http::StatusCode;
@@ -40,54 +40,43 @@ pub(super) struct ShownEvent {
 pub(super) async fn list(State(api): State<Api>, place: Place, query: Query) -> Answer {
     let asked = query.read::<PageQuery>()?;
     let order = Order::read(asked.order_by(), &EVENT_COLUMNS)?;
-    let (wanted, client, whole) = (asked.page(), api.web.client(), query.read::<ShownQuery>()?.whole(&place));
+    let (wanted, shown) = (asked.page(), query.read::<ShownQuery>()?.shown(&place));
     let page = match filters::events(query.read()?)? {
-        Some(filter) if order.is_by_number() => api.web.ask(client.events(filter, wanted.paging(order))).await?,
-        Some(filter) => {
-            let all = order::all(|paging| api.web.ask(client.events(filter.clone(), paging))).await?;
-            Page { items: order.page(all.items, wanted, order::of_event), ..all }
+        Some(filter) if order.is_by_number() => {
+            load::events(&api.web, filter, wanted.paging(order), &place.prefix, shown).await?
         }
+        Some(filter) => ordered(&api.web, filter, (order, wanted), &place.prefix, shown).await?,
         None => nothing(),
     };
     let mut meta = wanted.meta(&query, &place, page.total.unwrap_or_default());
-    let ids: Vec<_> = page.items.iter().map(|event| event.id).collect();
-    let (mut items, unreadable) = forms(&api.web, page, &place.prefix, whole).await?;
-    items.sort_by_key(|form| ids.iter().position(|id| *id == form.id));
-    meta.unreadable = unreadable;
-    Ok(told(StatusCode::OK, &Listing { items, meta }))
+    meta.unreadable = noted(page.unreadable);
+    Ok(told(StatusCode::OK, &Listing { items: page.items, meta }))
+}
+
+/// Returns the forms of a page of events in another order than that of their numbers.
+async fn ordered(
+    web: &Web,
+    filter: EventFilter,
+    (order, wanted): (Order, Wanted),
+    prefix: &str,
+    shown: Shown,
+) -> Result<Page<EventForm>, Failure> {
+    let all = order::all(|paging| web.ask(web.client().events(filter.clone(), paging))).await?;
+    let page = order.page(all.items, wanted, order::of_event);
+    let ids: Vec<_> = page.into_iter().map(|event| event.id).collect();
+    if ids.is_empty() {
+        return Ok(Page { items: Vec::new(), next: None, total: all.total, unreadable: all.unreadable });
+    }
+    let filter = EventFilter { ids: ids.clone(), ..EventFilter::default() };
+    let mut page = load::events(web, filter, Paging::first(PER_PAGE_MAX), prefix, shown).await?;
+    page.items.sort_by_key(|form| ids.iter().position(|id| *id == form.id));
+    page.unreadable.extend(all.unreadable);
+    Ok(Page { total: all.total, ..page })
 }
 
 /// The answer to a question that nothing can fit.
 pub(super) fn nothing<T>() -> Page<T> {
     Page { items: Vec::new(), next: None, total: Some(0), unreadable: Vec::new() }
-}
-
-/// Returns the forms of events, by number, and which rows cannot be read.
-async fn forms(
-    web: &Web,
-    events: Page<EventRecord>,
-    prefix: &str,
-    whole: bool,
-) -> Result<(Vec<EventForm>, Vec<String>), Failure> {
-    let mut rows = Rows::of_events(events);
-    let mut summaries = None;
-    if whole {
-        rows = rows.with_their_builds(web).await?;
-    } else {
-        summaries = Some(rows.summaries(web).await?);
-    }
-    let forms = Forms::new(&rows.rows, prefix);
-    let mut shown: Vec<_> = rows.rows.events.keys().filter_map(|id| forms.event(*id)).collect();
-    if let Some(mut summaries) = summaries {
-        for form in &mut shown {
-            form.builds = Builds::BuildsSummary(summaries.remove(&form.id).unwrap_or_default());
-            if let Some(event) = rows.rows.events.get(&form.id) {
-                form.state_reason = form.reason_of(&event.reason);
-            }
-        }
-    }
-    drop(forms);
-    Ok((shown, rows.unreadable))
 }
 
 /// How an event is shown.
@@ -101,12 +90,13 @@ pub(super) struct ShownQuery {
 }
 
 impl ShownQuery {
-    /// Whether events are shown with all their builds. Only the two values of Python count.
-    fn whole(&self, place: &Place) -> bool {
+    /// How events show their builds. Only the two values of Python count.
+    fn shown(&self, place: &Place) -> Shown {
         match self.show_full_json.as_slice() {
-            [one] if one == "True" => true,
-            [one] if one == "False" => false,
-            _ => place.version_1,
+            [one] if one == "True" => Shown::Builds,
+            [one] if one == "False" => Shown::Summary,
+            _ if place.version_1 => Shown::Builds,
+            _ => Shown::Summary,
         }
     }
 }
@@ -120,16 +110,16 @@ impl ShownQuery {
     responses((status = 200, description = "The event", body = ShownEvent))
 )]
 pub(super) async fn one(State(api): State<Api>, Number(id): Number, place: Place, query: Query) -> Answer {
-    let whole = query.read::<ShownQuery>()?.whole(&place);
-    shown(&api.web, EventId(id), &place.prefix, whole).await
+    let how = query.read::<ShownQuery>()?.shown(&place);
+    shown(&api.web, EventId(id), &place.prefix, how).await
 }
 
 /// Answers with one event.
-pub(super) async fn shown(web: &Web, id: EventId, prefix: &str, whole: bool) -> Answer {
+pub(super) async fn shown(web: &Web, id: EventId, prefix: &str, shown: Shown) -> Answer {
     let filter = EventFilter { ids: vec![id], ..EventFilter::default() };
-    let page = web.ask(web.client().events(filter, Paging::first(1))).await?;
-    let (mut items, unreadable) = forms(web, page, prefix, whole).await?;
-    match items.pop() {
+    let mut page = load::events(web, filter, Paging::first(1), prefix, shown).await?;
+    let unreadable = noted(page.unreadable);
+    match page.items.pop() {
         Some(form) => Ok(answer::shown(form, unreadable, |form, unreadable| ShownEvent { form, unreadable })),
         None if unreadable.is_empty() => Err(Failure::not_found(NO_EVENT)),
         None => Err(Failure::Refused(StatusCode::INTERNAL_SERVER_ERROR, unreadable.join("; "))),

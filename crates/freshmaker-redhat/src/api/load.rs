@@ -1,128 +1,92 @@
-//! Rows for forms, in the same number of storage calls however many there are.
+//! Forms of rows, in the same number of storage calls however many there are.
 //!
-//! Builds are read in parts of [`Paging::LIMIT_MAX`] rows; everything else in one call.
+//! Builds of events are read in parts of [`Paging::LIMIT_MAX`] rows; everything else in one call.
 
 use super::answer::Failure;
-use freshmaker::artifact::ArtifactKind;
-use freshmaker::backend::{BuildFilter, Page, Paging, Violation};
-use freshmaker::rebuild::{BuildId, BuildRecord, EventId, EventRecord, Neighbourhood};
+use crate::forms::{BuildForm, Builds, EventForm, type_name};
+use freshmaker::backend::{BuildFilter, CausedCount, EventFilter, Page, Paging, Violation};
+use freshmaker::rebuild::EventId;
 use freshmaker_web::Web;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// No answer shows more builds.
 const BUILDS_MAX: usize = 10_000;
 
-/// Rows, and which of them cannot be read.
-#[derive(Debug, Default)]
-pub(super) struct Rows {
-    pub(super) rows: Neighbourhood,
-    pub(super) unreadable: Vec<String>,
+/// How events show their builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Each in its form.
+    Builds,
+    /// How many are in each state that occurs, and in `total`.
+    Summary,
 }
 
-/// How many builds of an event are in each state that occurs, and the `total`.
-pub(super) type Summary = BTreeMap<&'static str, usize>;
+/// Returns the texts about rows that cannot be read, and logs them.
+pub(super) fn noted(unreadable: Vec<Violation>) -> Vec<String> {
+    let note = |Violation { rule, text }| {
+        tracing::error!(rule, text, "a row is left out of an answer");
+        text
+    };
+    unreadable.into_iter().map(note).collect()
+}
 
-impl Rows {
-    /// Takes the rows of a page, and notes those that cannot be read.
-    fn note<T>(&mut self, page: Page<T>) -> Vec<T> {
-        let Page { items, unreadable, .. } = page;
-        for Violation { rule, text } in unreadable {
-            tracing::error!(rule, text, "a row is left out of an answer");
-            self.unreadable.push(text);
-        }
-        items
+/// Returns the forms of events.
+pub(super) async fn events(
+    web: &Web,
+    filter: EventFilter,
+    paging: Paging,
+    prefix: &str,
+    shown: Shown,
+) -> Result<Page<EventForm>, Failure> {
+    if shown == Shown::Summary {
+        let page = web.ask(web.client().events_with_counts(filter, paging)).await?;
+        return Ok(page.map(|(event, counts)| EventForm::of(&event, summary(&counts), prefix)));
     }
+    let mut page = web.ask(web.client().events(filter, paging)).await?;
+    let ids = page.items.iter().map(|event| event.id).collect();
+    let mut builds = builds_of(web, ids, prefix, &mut page.unreadable).await?;
+    Ok(page.map(|event| {
+        let builds = builds.remove(&event.id).unwrap_or_default();
+        EventForm::of(&event, Builds::Builds(builds), prefix)
+    }))
+}
 
-    /// Events without their builds.
-    pub(super) fn of_events(events: Page<EventRecord>) -> Self {
-        let mut rows = Self::default();
-        let events = rows.note(events);
-        rows.rows.events = events.into_iter().map(|event| (event.id, event)).collect();
-        rows
+/// Counts the builds of an event, without repositories that are prepared for builds: these have no
+/// form.
+fn summary(counts: &[CausedCount]) -> Builds {
+    let mut summary = BTreeMap::from([("total", 0)]);
+    for count in counts.iter().filter(|count| type_name(count.kind).is_some()) {
+        let builds = usize::try_from(count.count).unwrap_or(usize::MAX);
+        *summary.entry(count.state.public().as_str()).or_default() += builds;
+        *summary.entry("total").or_default() += builds;
     }
+    Builds::BuildsSummary(summary)
+}
 
-    /// Adds all builds of the events.
-    pub(super) async fn with_their_builds(mut self, web: &Web) -> Result<Self, Failure> {
-        let events: Vec<_> = self.rows.events.keys().copied().collect();
-        if events.is_empty() {
-            return Ok(self);
-        }
-        let builds = self.all(web, BuildFilter { events, ..BuildFilter::default() }).await?;
-        self.with_builds(web, builds).await
+/// Returns the forms of all builds of each event, by number.
+async fn builds_of(
+    web: &Web,
+    events: Vec<EventId>,
+    prefix: &str,
+    unreadable: &mut Vec<Violation>,
+) -> Result<BTreeMap<EventId, Vec<BuildForm>>, Failure> {
+    let mut forms: BTreeMap<_, Vec<_>> = events.iter().map(|event| (*event, Vec::new())).collect();
+    if events.is_empty() {
+        return Ok(forms);
     }
-
-    /// Builds of a list.
-    pub(super) async fn of_builds(web: &Web, builds: Page<BuildRecord>) -> Result<Self, Failure> {
-        let mut rows = Self::default();
-        let builds = rows.note(builds);
-        rows.with_builds(web, builds).await
+    let filter = BuildFilter { events, ..BuildFilter::default() };
+    let page = |paging| web.ask(web.client().builds_with_links(filter.clone(), paging));
+    let all = Paging::first(Paging::LIMIT_MAX).oldest_first().collect(BUILDS_MAX + 1, page).await?;
+    if all.items.len() > BUILDS_MAX {
+        let text = format!("The answer would have more than {BUILDS_MAX} builds");
+        return Err(Failure::bad(format!("{text}: use \"show_full_json=False\", or ask for fewer events.")));
     }
-
-    /// Adds builds with what their forms show: causes, attempts, and the builds that they need.
-    async fn with_builds(mut self, web: &Web, builds: Vec<BuildRecord>) -> Result<Self, Failure> {
-        let ids: Vec<_> = builds.iter().map(|build| build.id).collect();
-        self.rows.builds.extend(builds.into_iter().map(|build| (build.id, build)));
-        if ids.is_empty() {
-            return Ok(self);
+    unreadable.extend(all.unreadable);
+    for (build, links) in &all.items {
+        for event in links.wanted_by.iter().chain(&links.withdrawn_by) {
+            let shown = forms.get_mut(event).into_iter();
+            shown.for_each(|shown| shown.extend(BuildForm::of(build, links, prefix)));
         }
-        let links = web.ask(web.client().links(ids.clone())).await?;
-        let shown: BTreeSet<BuildId> = ids.iter().copied().collect();
-        let needs = links.dependencies.into_iter().filter(|dependency| shown.contains(&dependency.child));
-        self.rows.dependencies = needs.map(|need| ((need.parent, need.child), need)).collect();
-        self.rows.causes = links.causes.into_iter().map(|cause| ((cause.build, cause.event), cause)).collect();
-        let parents: BTreeSet<_> = self.rows.dependencies.keys().map(|(parent, _)| *parent).collect();
-        let parents: Vec<_> = parents.difference(&shown).copied().collect();
-        if !parents.is_empty() {
-            let parents = self.all(web, BuildFilter { ids: parents, ..BuildFilter::default() }).await?;
-            self.rows.builds.extend(parents.into_iter().map(|build| (build.id, build)));
-        }
-        let attempts = web.ask(web.client().attempts_of(ids)).await?;
-        self.rows.attempts = attempts.into_iter().map(|attempt| (attempt.id.clone(), attempt)).collect();
-        Ok(self)
     }
-
-    async fn all(&mut self, web: &Web, filter: BuildFilter) -> Result<Vec<BuildRecord>, Failure> {
-        let page = |paging| web.ask(web.client().builds(filter.clone(), paging));
-        let all = Paging::first(Paging::LIMIT_MAX).collect(BUILDS_MAX + 1, page).await?;
-        if all.items.len() > BUILDS_MAX {
-            let text = format!("The answer would have more than {BUILDS_MAX} builds");
-            return Err(Failure::bad(format!("{text}: use \"show_full_json=False\", or ask for fewer events.")));
-        }
-        Ok(self.note(all))
-    }
-
-    /// Counts the builds of the events. Repositories that are prepared for builds are not counted,
-    /// because they have no form.
-    pub(super) async fn summaries(&mut self, web: &Web) -> Result<BTreeMap<EventId, Summary>, Failure> {
-        let events: Vec<_> = self.rows.events.keys().copied().collect();
-        let mut counts: BTreeMap<(EventId, &'static str), u64> = BTreeMap::new();
-        if !events.is_empty() {
-            for count in web.ask(web.client().count_caused(events.clone())).await? {
-                *counts.entry((count.event, count.state.public().as_str())).or_default() += count.count;
-            }
-        }
-        if !counts.is_empty() {
-            let kinds = vec![ArtifactKind::Repository];
-            let others = self.all(web, BuildFilter { events, kinds, ..BuildFilter::default() }).await?;
-            let states: BTreeMap<_, _> = others.iter().map(|build| (build.id, build.state.public().as_str())).collect();
-            if !states.is_empty() {
-                let links = web.ask(web.client().links(states.keys().copied().collect())).await?;
-                for cause in links.causes {
-                    let state = states.get(&cause.build).and_then(|state| counts.get_mut(&(cause.event, *state)));
-                    state.into_iter().for_each(|count| *count = count.saturating_sub(1));
-                }
-            }
-        }
-        let mut summaries: BTreeMap<EventId, Summary> = BTreeMap::new();
-        for event in self.rows.events.keys() {
-            summaries.entry(*event).or_default().insert("total", 0);
-        }
-        for ((event, state), count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            let count = usize::try_from(count).unwrap_or(usize::MAX);
-            let summary = summaries.entry(event).or_default();
-            summary.insert(state, count);
-            *summary.entry("total").or_default() += count;
-        }
-        Ok(summaries)
-    }
+    Ok(forms)
 }

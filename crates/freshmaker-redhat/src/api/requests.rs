@@ -6,6 +6,7 @@ use super::answer::{Answer, Failure, told};
 use super::events::{self, ShownEvent};
 use super::fields::{Fields, or_nothing};
 use super::filters::kinds_of;
+use super::load::Shown;
 use crate::messages::request::{AsyncBuild, ManualRebuild};
 use freshmaker::Client;
 use freshmaker::artifact::Nvr;
@@ -351,7 +352,7 @@ impl Sent {
         let events = web.ask(client.events(filter, Paging::first(100).oldest_first())).await?.items;
         let event = events.iter().find(|event| event.source == Client::LOCAL);
         match (event, message.reason) {
-            (Some(event), _) => events::shown(web, event.id, &place.prefix, true).await,
+            (Some(event), _) => events::shown(web, event.id, &place.prefix, Shown::Builds).await,
             (None, Some(reason)) => Err(without_event(&reason.to_string())),
             (None, None) => Err(without_event("no handler wants it")),
         }

@@ -1,11 +1,13 @@
 use super::{Forms, moment, type_name};
 use freshmaker::Reason;
-use freshmaker::artifact::{ArtifactKind, Nvr, Parameter, Parameters};
+use freshmaker::artifact::{ArtifactId, ArtifactKind, Nvr, Parameter, Parameters};
+use freshmaker::backend::{BuildLinks, NeededBuild};
 use freshmaker::graph::EdgeKind;
 use freshmaker::plan::RebuildReason;
-use freshmaker::rebuild::{BuildId, BuildRecord, Cause, DependencyKind, EventId, Neighbourhood, PublicBuildState};
+use freshmaker::rebuild::{BuildId, BuildRecord, DependencyKind, EventId, Neighbourhood, PublicBuildState};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A build in Freshmaker's form, in the order of its keys in JSON. See [`forms`](super) for the
 /// meaning of each key.
@@ -99,25 +101,22 @@ impl BuildForm {
     }
 }
 
-impl Forms<'_> {
-    /// Returns the form of a build; `None` if the rows do not have it, or if it prepares a
+impl BuildForm {
+    /// Makes the form of a build, with an address below a base URL; `None` if it prepares a
     /// repository.
-    #[must_use]
-    pub fn build(&self, id: BuildId) -> Option<BuildForm> {
-        let build = self.rows.builds.get(&id)?;
+    pub(crate) fn of(build: &BuildRecord, links: &BuildLinks, base: &str) -> Option<Self> {
         let type_name = type_name(build.kind)?;
-        let parent = self.parent(build);
+        let parent = shown_parent(build, links);
         let original_nvr = nvr(build.key.artifact.as_str());
-        let name_of_it = original_nvr.as_ref().map_or(build.key.artifact.as_str(), Nvr::name);
-        Some(BuildForm {
+        Some(Self {
             build_args: build_args(build),
-            build_id: self.tasks.get(&id).copied(),
-            dep_on: parent.map(name),
+            build_id: links.external.as_ref().and_then(|task| task.as_str().parse().ok()),
+            dep_on: parent.map(|parent| name(&parent.artifact)),
             dep_on_id: parent.map(|parent| parent.id),
-            event_id: self.owner(id),
-            id,
-            name: name_of_it.to_owned(),
-            odcs_composes: self.composes(build),
+            event_id: links.wanted_by.first().or(links.withdrawn_by.first()).copied(),
+            id: build.id,
+            name: original_nvr.as_ref().map_or(build.key.artifact.as_str(), Nvr::name).to_owned(),
+            odcs_composes: composes(build, links),
             original_nvr,
             rebuild_reason: build.because,
             rebuilt_nvr: build.output.as_ref().and_then(|output| nvr(&output.name)),
@@ -128,68 +127,63 @@ impl Forms<'_> {
             time_submitted: moment(build.created_at),
             kind: build.kind.number(),
             type_name,
-            url: format!("{}/api/1/builds/{id}", self.base),
+            url: format!("{base}/api/1/builds/{}", build.id),
         })
     }
+}
 
-    /// Returns the builds whose output this one needs, if the rows have them.
-    fn parents<'b>(&'b self, build: &'b BuildRecord) -> impl Iterator<Item = &'b BuildRecord> {
-        let needed = self.needs.get(&build.id).into_iter().flatten();
-        needed.filter_map(|parent| self.rows.builds.get(parent))
-    }
-
-    /// Returns the one parent that the form shows.
-    fn parent<'b>(&'b self, build: &'b BuildRecord) -> Option<&'b BuildRecord> {
-        let is_image = |parent: &BuildRecord| parent_images(build).any(|id| id == parent.key.artifact.as_str());
-        let shown = self.parents(build).filter(|parent| type_name(parent.kind).is_some());
-        shown.min_by_key(|parent| (!is_image(parent), parent.id))
-    }
-
-    /// Returns the one event that the form shows.
-    fn owner(&self, build: BuildId) -> Option<EventId> {
-        let oldest = |causes: &mut dyn Iterator<Item = &Cause>| causes.map(|cause| cause.event).min();
-        let live = oldest(&mut self.rows.causes_of(build).filter(|cause| cause.live));
-        live.or_else(|| oldest(&mut self.rows.causes_of(build)))
-    }
-
-    fn composes(&self, build: &BuildRecord) -> BTreeSet<i64> {
-        let prepared = self.parents(build).filter(|parent| parent.kind == ArtifactKind::Repository);
-        let prepared = prepared.filter_map(|parent| parent.output.as_ref()).map(|output| output.name.as_str());
-        let given = build.parents.iter().filter(|parent| parent.kinds.contains(&EdgeKind::Repository));
-        let given = given.filter_map(|parent| parent.name.as_deref());
-        prepared.chain(given).filter_map(|name| name.parse().ok()).collect()
+impl Forms<'_> {
+    /// Returns the form of a build; `None` if the rows do not have it, or if it prepares a
+    /// repository.
+    #[must_use]
+    pub fn build(&self, id: BuildId) -> Option<BuildForm> {
+        let (build, none) = (self.rows.builds.get(&id)?, BuildLinks::default());
+        BuildForm::of(build, self.links.get(&id).unwrap_or(&none), self.base)
     }
 }
 
-/// Returns the builds whose output each build needs, so that the forms of many builds look at each
-/// dependency once.
-pub(super) fn needs_of(rows: &Neighbourhood) -> BTreeMap<BuildId, Vec<BuildId>> {
-    let mut needs: BTreeMap<BuildId, Vec<BuildId>> = BTreeMap::new();
-    let all = rows.dependencies.values().filter(|dependency| dependency.kind == DependencyKind::Needs);
-    all.for_each(|dependency| needs.entry(dependency.child).or_default().push(dependency.parent));
-    needs
+/// Returns the one parent that the form shows.
+fn shown_parent<'a>(build: &BuildRecord, links: &'a BuildLinks) -> Option<&'a NeededBuild> {
+    let is_image = |parent: &NeededBuild| parent_images(build).any(|id| id == parent.artifact.as_str());
+    let shown = links.needs.iter().map(Arc::as_ref).filter(|parent| type_name(parent.kind).is_some());
+    shown.min_by_key(|parent| (!is_image(parent), parent.id))
 }
 
-/// Returns the task of the latest attempt of each build that has one.
-pub(super) fn latest_tasks(rows: &Neighbourhood) -> BTreeMap<BuildId, i64> {
-    let mut latest: BTreeMap<BuildId, (u32, Option<i64>)> = BTreeMap::new();
-    for attempt in rows.attempts.values() {
-        if let Some(external) = &attempt.external {
-            let task = (attempt.number, external.as_str().parse().ok());
-            let kept = latest.entry(attempt.build).or_insert(task);
-            *kept = task.max(*kept);
-        }
+fn composes(build: &BuildRecord, links: &BuildLinks) -> BTreeSet<i64> {
+    let prepared = links.needs.iter().filter(|parent| parent.kind == ArtifactKind::Repository);
+    let prepared = prepared.filter_map(|parent| parent.output.as_ref()).map(|output| output.name.as_str());
+    let given = build.parents.iter().filter(|parent| parent.kinds.contains(&EdgeKind::Repository));
+    let given = given.filter_map(|parent| parent.name.as_deref());
+    prepared.chain(given).filter_map(|name| name.parse().ok()).collect()
+}
+
+/// Returns what is beside each build, so that the forms of many builds look at each row once.
+pub(super) fn links_of(rows: &Neighbourhood) -> BTreeMap<BuildId, BuildLinks> {
+    let mut links: BTreeMap<_, BuildLinks> = BTreeMap::new();
+    for cause in rows.causes.values() {
+        let BuildLinks { wanted_by, withdrawn_by, .. } = links.entry(cause.build).or_default();
+        (if cause.live { wanted_by } else { withdrawn_by }).push(cause.event);
     }
-    latest.into_iter().filter_map(|(build, (_, task))| Some((build, task?))).collect()
+    let mut needed = BTreeMap::new();
+    for edge in rows.dependencies.values().filter(|edge| edge.kind == DependencyKind::Needs) {
+        let of = |id| rows.builds.get(&id).map(|parent| Arc::new(NeededBuild::of(parent)));
+        let parent = needed.entry(edge.parent).or_insert_with_key(|id| of(*id));
+        links.entry(edge.child).or_default().needs.extend(parent.clone());
+    }
+    let mut named: Vec<_> = rows.attempts.values().filter(|attempt| attempt.external.is_some()).collect();
+    named.sort_by_key(|attempt| attempt.number);
+    for attempt in named {
+        links.entry(attempt.build).or_default().external.clone_from(&attempt.external);
+    }
+    links
 }
 
 fn nvr(text: &str) -> Option<Nvr> {
     text.parse().ok()
 }
 
-fn name(build: &BuildRecord) -> String {
-    let artifact = build.key.artifact.as_str();
-    nvr(artifact).map_or_else(|| artifact.to_owned(), |nvr| nvr.name().to_owned())
+fn name(artifact: &ArtifactId) -> String {
+    nvr(artifact.as_str()).map_or_else(|| artifact.to_string(), |nvr| nvr.name().to_owned())
 }
 
 /// Returns the images that the last stage starts from.

@@ -1,7 +1,7 @@
 use super::{BuildForm, Forms, moment};
 use crate::messages::{self, RESERVED_KINDS};
 use freshmaker::Reason;
-use freshmaker::rebuild::{BuildMode, EventId, EventState, PublicBuildState};
+use freshmaker::rebuild::{BuildMode, EventId, EventRecord, EventState, PublicBuildState};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ impl EventForm {
 
     /// Returns the text of a reason. If it counts builds, it counts those that the form has: the
     /// engine also counts repositories that were prepared for them.
-    pub(crate) fn reason_of(&self, reason: &Reason) -> String {
+    fn reason_of(&self, reason: &Reason) -> String {
         let (mut done, mut ended) = (0, 0);
         match &self.builds {
             Builds::Builds(builds) => {
@@ -116,27 +116,20 @@ impl EventForm {
     }
 }
 
-impl Forms<'_> {
-    /// Returns the form of an event with its builds; `None` if the rows do not have it.
-    #[must_use]
-    pub fn event(&self, id: EventId) -> Option<EventForm> {
-        let event = self.rows.events.get(&id)?;
+impl EventForm {
+    /// Makes the form of an event with its builds, and with an address below a base URL.
+    pub(crate) fn of(event: &EventRecord, builds: Builds, base: &str) -> Self {
         let request = &event.envelope.payload;
         let requested = request.get("container_images").and_then(Value::as_array).into_iter().flatten();
         let metadata = request.get("metadata").and_then(Value::as_object);
-        let caused = self.rows.causes.keys().filter(|(_, event)| *event == id);
-        let mut form = EventForm {
-            builds: Builds::Builds(caused.filter_map(|(build, _)| self.build(*build)).collect()),
+        let depends_on = request.get("freshmaker_event_id").and_then(Value::as_i64).map(EventId);
+        let mut form = Self {
+            builds,
             depending_events: Vec::new(),
-            depends_on_events: request
-                .get("freshmaker_event_id")
-                .and_then(Value::as_i64)
-                .map(EventId)
-                .into_iter()
-                .collect(),
+            depends_on_events: depends_on.into_iter().collect(),
             dry_run: event.mode == BuildMode::DryRun,
             event_type_id: type_id(&event.envelope.kind),
-            id,
+            id: event.id,
             message_id: event.message_id.clone(),
             requested_rebuilds: requested.filter_map(Value::as_str).map(str::to_owned).collect(),
             requester: event.envelope.requester.clone(),
@@ -147,10 +140,21 @@ impl Forms<'_> {
             state_reason: String::new(),
             time_created: moment(event.created_at),
             time_done: event.done_at.map(moment),
-            url: format!("{}/api/1/events/{id}", self.base),
+            url: format!("{base}/api/1/events/{}", event.id),
         };
         form.state_reason = form.reason_of(&event.reason);
-        Some(form)
+        form
+    }
+}
+
+impl Forms<'_> {
+    /// Returns the form of an event with its builds; `None` if the rows do not have it.
+    #[must_use]
+    pub fn event(&self, id: EventId) -> Option<EventForm> {
+        let event = self.rows.events.get(&id)?;
+        let caused = self.rows.causes.keys().filter(|(_, event)| *event == id);
+        let builds = caused.filter_map(|(build, _)| self.build(*build)).collect();
+        Some(EventForm::of(event, Builds::Builds(builds), self.base))
     }
 }
 

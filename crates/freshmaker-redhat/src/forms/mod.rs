@@ -45,9 +45,10 @@ pub use build::{BuildArgs, BuildForm};
 pub use event::{Builds, EventForm};
 pub use state_change::{FreshmakerMessages, StateChange};
 
-use build::{latest_tasks, needs_of};
+use build::links_of;
 use chrono::SecondsFormat;
 use freshmaker::artifact::ArtifactKind;
+use freshmaker::backend::BuildLinks;
 use freshmaker::rebuild::{BuildId, Neighbourhood};
 use freshmaker::time::Timestamp;
 use std::collections::BTreeMap;
@@ -69,17 +70,15 @@ use std::collections::BTreeMap;
 pub struct Forms<'a> {
     rows: &'a Neighbourhood,
     base: &'a str,
-    /// The task of each build that has one.
-    tasks: BTreeMap<BuildId, i64>,
-    /// The builds whose output each build needs.
-    needs: BTreeMap<BuildId, Vec<BuildId>>,
+    /// What is beside each build.
+    links: BTreeMap<BuildId, BuildLinks>,
 }
 
 impl<'a> Forms<'a> {
     /// Makes forms of these rows. Every `url` begins with `base`, followed by `/api/1/…`.
     #[must_use]
     pub fn new(rows: &'a Neighbourhood, base: &'a str) -> Self {
-        Self { rows, base: base.trim_end_matches('/'), tasks: latest_tasks(rows), needs: needs_of(rows) }
+        Self { rows, base: base.trim_end_matches('/'), links: links_of(rows) }
     }
 }
 

@@ -1,5 +1,5 @@
-//! What differs in PostgreSQL from other databases: transactions, lists as one value, the clock,
-//! and above all what is locked.
+//! What differs in PostgreSQL from other databases: transactions, lists as one value, texts, the
+//! clock, and above all what is locked.
 //!
 //! Locks are taken in one order by all transactions: the run, the leases or the sweep, the count of
 //! edges, rows by table and number, a partition, the attempts of a system.
@@ -8,9 +8,12 @@ use super::prepared::{AtMost, at_most};
 use super::{Connection, Db, Failure, MIGRATIONS, failed, lost};
 use crate::progress::BuildProgress;
 use crate::schema::{attempts, builds, events, partitions, runs, sequences};
+use crate::text::StoredText;
 use crate::versions::{Tables, applied, tables, upgrade};
 use diesel::connection::SimpleConnection;
+use diesel::deserialize::{self, FromSql};
 use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
+use diesel::pg::{Pg, PgValue};
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorInformation, QueryResult};
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, SmallInt, Text};
@@ -80,6 +83,12 @@ fn rolled_back<T>(connection: &mut Connection, error: Error) -> Result<T> {
     // If this fails, the transaction may be open: the connection is not used again.
     connection.batch_execute("ROLLBACK").map_err(failed)?;
     Err(error)
+}
+
+impl FromSql<Text, Pg> for StoredText {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self::of_bytes(value.as_bytes().to_owned()))
+    }
 }
 
 /// A list that is passed as one value.

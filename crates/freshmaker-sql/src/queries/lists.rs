@@ -6,12 +6,13 @@
 use super::dialect::{OutputName, among, only};
 use super::prepared::{Plain, part_of};
 use super::query::readable;
-use super::rows::{BuildRow, CauseRow, DependencyRow, EventRow, InboxRow, inbox_number};
+use super::rows::{BuildRow, CauseRow, DependencyRow, EventRow, InboxRow, Place, dependency_number, inbox_number};
 use super::schema::{attempts, build_causes, build_deps, builds, events, inbox, tallies};
 use super::text::StoredText;
 use super::{CHUNK, Connection, Db, failed};
 use diesel::dsl::count_star;
 use diesel::expression::BoxableExpression;
+use diesel::prelude::{Queryable, Selectable};
 use diesel::sql_types::Bool;
 use diesel::{
     BoolExpressionMethods, EscapeExpressionMethods, ExpressionMethods, QueryDsl, QueryResult, RunQueryDsl,
@@ -19,14 +20,17 @@ use diesel::{
 };
 use freshmaker::artifact::ArtifactKind;
 use freshmaker::backend::{
-    BuildCount, BuildFilter, CausedCount, Error, EventCount, EventFilter, Links, Page, Paging, Remedy, Result,
+    BuildCount, BuildFilter, BuildLinks, CausedCount, Error, EventCount, EventFilter, Links, NeededBuild, Page, Paging,
+    Remedy, Result, Violation,
 };
 use freshmaker::rebuild::{
-    BuildId, BuildRecord, BuildState, EventId, EventRecord, EventState, InboxRecord, InboxState,
+    BuildId, BuildRecord, BuildState, DependencyKind, EventId, EventRecord, EventState, ExternalId, InboxRecord,
+    InboxState,
 };
 use freshmaker::store::page_limit;
 use freshmaker::time::to_micros;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 type Condition<Table> = Box<dyn BoxableExpression<Table, Db, SqlType = Bool>>;
 
@@ -312,17 +316,132 @@ pub(super) fn count_builds(connection: &mut Connection, filter: &BuildFilter) ->
     Ok(rows.into_iter().filter_map(row).collect())
 }
 
-pub(super) fn count_caused(connection: &mut Connection, events: &[EventId]) -> Result<Vec<CausedCount>> {
-    let by = (build_causes::event, builds::state, build_causes::live);
-    let rows = build_causes::table.inner_join(builds::table).filter(among(build_causes::event, fits(events)?)?);
-    let rows =
-        rows.group_by(by).order(by).select((build_causes::event, builds::state, build_causes::live, count_star()));
-    let rows = rows.load::<(i64, i16, bool, i64)>(connection).map_err(failed)?;
-    let row = |(event, state, live, amount): (i64, i16, bool, i64)| {
-        let (event, state) = (EventId(event), BuildState::from_number(state)?);
-        Some(CausedCount { event, state, live, count: count(amount) })
-    };
-    Ok(rows.into_iter().filter_map(row).collect())
+pub(super) fn events_with_counts(
+    connection: &mut Connection,
+    filter: &EventFilter,
+    paging: Paging,
+) -> Result<Page<(EventRecord, Vec<CausedCount>)>> {
+    let page = events_page(connection, filter, paging)?;
+    let mut counts = count_caused(connection, &ids(&page, |event| event.id))?;
+    Ok(page.map(|event| {
+        let caused = counts.remove(&event.id.0).unwrap_or_default();
+        (event, caused)
+    }))
+}
+
+fn ids<T, I>(page: &Page<T>, id: impl Fn(&T) -> I) -> Vec<I> {
+    page.items.iter().map(id).collect()
+}
+
+/// How many builds each of these events has caused.
+fn count_caused(connection: &mut Connection, events: &[EventId]) -> Result<BTreeMap<i64, Vec<CausedCount>>> {
+    let by = (build_causes::event, builds::kind, builds::state, build_causes::live);
+    let rows = build_causes::table.inner_join(builds::table).filter(among(build_causes::event, events)?);
+    let rows = rows.group_by(by).order(by);
+    let rows = rows.select((build_causes::event, builds::kind, builds::state, build_causes::live, count_star()));
+    let mut counts: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (event, kind, state, live, amount) in rows.load::<(i64, i16, i16, bool, i64)>(connection).map_err(failed)? {
+        // The build itself is reported.
+        if let Some((kind, state)) = ArtifactKind::from_number(kind).zip(BuildState::from_number(state)) {
+            let count = CausedCount { kind, state, live, count: count(amount) };
+            counts.entry(event).or_default().push(count);
+        }
+    }
+    Ok(counts)
+}
+
+pub(super) fn builds_with_links(
+    connection: &mut Connection,
+    filter: &BuildFilter,
+    paging: Paging,
+) -> Result<Page<(BuildRecord, BuildLinks)>> {
+    let mut page = builds_page(connection, filter, paging)?;
+    let ids = ids(&page, |build| build.id);
+    let mut links = BTreeMap::new();
+    add_causes(connection, &ids, &mut links)?;
+    add_needs(connection, &ids, &mut links, &mut page.unreadable)?;
+    add_externals(connection, &ids, &mut links, &mut page.unreadable)?;
+    Ok(page.map(|build| {
+        let links = links.remove(&build.id.0).unwrap_or_default();
+        (build, links)
+    }))
+}
+
+/// What is beside builds, by their numbers.
+type Beside = BTreeMap<i64, BuildLinks>;
+
+fn add_causes(connection: &mut Connection, of: &[BuildId], links: &mut Beside) -> Result<()> {
+    let rows = build_causes::table.filter(among(build_causes::build, of)?);
+    let rows = rows.order((build_causes::build, build_causes::event));
+    let rows = rows.select((build_causes::build, build_causes::event, build_causes::live));
+    for (build, event, live) in rows.load::<(i64, i64, bool)>(connection).map_err(failed)? {
+        let BuildLinks { wanted_by, withdrawn_by, .. } = links.entry(build).or_default();
+        (if live { wanted_by } else { withdrawn_by }).push(EventId(event));
+    }
+    Ok(())
+}
+
+/// What lists show of a build that another one needs.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = builds)]
+struct NeededRow {
+    id: i64,
+    artifact: StoredText,
+    kind: i16,
+    output: Option<StoredText>,
+}
+
+impl NeededRow {
+    fn record(self) -> Result<NeededBuild> {
+        let place = Place { table: "builds", id: &self.id };
+        Ok(NeededBuild {
+            id: BuildId(self.id),
+            artifact: place.text("artifact", self.artifact)?.into(),
+            kind: place.coded("kind", self.kind, ArtifactKind::from_number)?,
+            output: self.output.map(|text| place.json("output", &text)).transpose()?,
+        })
+    }
+}
+
+/// Adds the builds that these need. One that many need, as is usual, is read once.
+fn add_needs(
+    connection: &mut Connection,
+    of: &[BuildId],
+    links: &mut Beside,
+    unreadable: &mut Vec<Violation>,
+) -> Result<()> {
+    let edges = build_deps::table.filter(among(build_deps::child, of)?);
+    let edges = edges.filter(build_deps::kind.eq(dependency_number(DependencyKind::Needs)));
+    let edges = edges.order((build_deps::child, build_deps::parent)).select((build_deps::child, build_deps::parent));
+    let edges = edges.load::<(i64, i64)>(connection).map_err(failed)?;
+    let parents: BTreeSet<_> = edges.iter().map(|(_, parent)| BuildId(*parent)).collect();
+    let parents: Vec<_> = parents.into_iter().collect();
+    let rows = builds::table.filter(among(builds::id, &parents)?).select(NeededRow::as_select());
+    let rows = rows.load::<NeededRow>(connection).map_err(failed)?.into_iter();
+    let needed = rows.filter_map(|row| readable(row.record(), unreadable));
+    let needed: BTreeMap<_, _> = needed.map(|build| (build.id, Arc::new(build))).collect();
+    for (child, parent) in edges {
+        links.entry(child).or_default().needs.extend(needed.get(&BuildId(parent)).cloned());
+    }
+    Ok(())
+}
+
+fn add_externals(
+    connection: &mut Connection,
+    of: &[BuildId],
+    links: &mut Beside,
+    unreadable: &mut Vec<Violation>,
+) -> Result<()> {
+    let rows = attempts::table.filter(among(attempts::build, of)?);
+    let rows = rows.order((attempts::build, attempts::number)).select((attempts::build, attempts::external));
+    for (build, external) in rows.load::<(i64, Option<StoredText>)>(connection).map_err(failed)? {
+        let Some(external) = external else { continue };
+        let external = Place { table: "attempts of build", id: &build }.text("external", external);
+        if let Some(external) = readable(external, unreadable) {
+            links.entry(build).or_default().external = Some(ExternalId::new(external));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn links(connection: &mut Connection, builds: &[BuildId]) -> Result<Links> {

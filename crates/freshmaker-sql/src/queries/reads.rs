@@ -3,8 +3,8 @@
 use super::{Connection, Here, lists, query};
 use async_trait::async_trait;
 use freshmaker::backend::{
-    BuildCount, BuildFilter, CausedCount, Due, DueLimits, EventCount, EventFilter, Links, Notifications, Outbox,
-    Overview, Page, Paging, Result, StorageReads, Violation,
+    BuildCount, BuildFilter, BuildLinks, CausedCount, Due, DueLimits, EventCount, EventFilter, Links, Notifications,
+    Outbox, Overview, Page, Paging, Result, StorageReads, Violation,
 };
 use freshmaker::plan::{Observation, Plan};
 use freshmaker::rebuild::{
@@ -24,9 +24,21 @@ impl StorageReads for Here {
         if paging.counted { self.read(work).await } else { self.glance(work).await }
     }
 
+    async fn events_with_counts(
+        &self,
+        filter: EventFilter,
+        paging: Paging,
+    ) -> Result<Page<(EventRecord, Vec<CausedCount>)>> {
+        self.read(move |connection| lists::events_with_counts(connection, &filter, paging)).await
+    }
+
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
         let work = move |connection: &mut Connection| lists::builds_page(connection, &filter, paging);
         if paging.counted { self.read(work).await } else { self.glance(work).await }
+    }
+
+    async fn builds_with_links(&self, filter: BuildFilter, paging: Paging) -> Result<Page<(BuildRecord, BuildLinks)>> {
+        self.read(move |connection| lists::builds_with_links(connection, &filter, paging)).await
     }
 
     async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
@@ -35,10 +47,6 @@ impl StorageReads for Here {
 
     async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
         self.glance(move |connection| lists::count_builds(connection, &filter)).await
-    }
-
-    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
-        self.glance(move |connection| lists::count_caused(connection, &events)).await
     }
 
     async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {

@@ -1,15 +1,18 @@
-//! What differs in SQLite from other databases: transactions, lists as one value, the clock.
+//! What differs in SQLite from other databases: transactions, lists as one value, texts, the clock.
 
 use super::prepared::{AtMost, Update, at_most};
 use super::{Connection, Db, Failure, failed};
 use crate::progress::BuildProgress;
 use crate::rows::json;
 use crate::schema::{attempts, builds, runs, sequences};
+use crate::text::StoredText;
+use diesel::deserialize::{self, FromSql};
 use diesel::dsl::exists;
 use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorInformation, QueryResult};
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::sqlite::{Sqlite, SqliteValue};
 use diesel::{AsChangeset, BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, select};
 use freshmaker::backend::{Error, Result};
 use freshmaker::rebuild::{AttemptRecord, RowChange, RowKey, RunId, Version};
@@ -37,6 +40,18 @@ pub(super) fn immediately<T>(
 pub(super) fn begin_run(connection: &mut Connection, _now: i64, until: i64) -> Result<RunId> {
     let insert = diesel::insert_into(runs::table).values(runs::expires_at.eq(until)).returning(runs::run);
     insert.get_result(connection).map(RunId).map_err(failed)
+}
+
+impl FromSql<Text, Sqlite> for StoredText {
+    fn from_sql(mut value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        // diesel copies the whole value before it gives the bytes of a text, which takes longer
+        // than the rest of a row. So they are asked for only if some may have been replaced.
+        let text = value.read_text();
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            return Ok(Self::of_bytes(value.read_blob().to_owned()));
+        }
+        Ok(text.to_owned().into())
+    }
 }
 
 /// `column IN (the values)`.

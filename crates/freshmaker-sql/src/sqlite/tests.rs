@@ -143,7 +143,10 @@ async fn what_is_asked_often_reads_no_whole_table() {
         storage.builds(filter, Paging::first(9)).await.unwrap();
         let filter = BuildFilter { outputs: vec!["a-1-2".into()], ..BuildFilter::default() };
         storage.builds(filter, Paging::first(9)).await.unwrap();
-        storage.count_caused(vec![EventId(1)]).await.unwrap();
+        let filter = EventFilter { ids: vec![EventId(1)], ..EventFilter::default() };
+        storage.events_with_counts(filter, Paging::first(9)).await.unwrap();
+        let filter = BuildFilter { ids: vec![BuildId(1)], ..BuildFilter::default() };
+        storage.builds_with_links(filter, Paging::first(9)).await.unwrap();
         storage.links(vec![BuildId(1)]).await.unwrap();
         storage.notifications(None, 0, 9).await.unwrap();
         storage.put(NewDocument { keep: Some(2), ..NewDocument::new("k", "1", "a".into()) }).await.unwrap();
@@ -196,7 +199,8 @@ async fn lists_are_prepared_once() {
     }
     storage.count_events(EventFilter::default()).await.unwrap();
     storage.count_builds(BuildFilter::default()).await.unwrap();
-    storage.count_caused(vec![EventId(1)]).await.unwrap();
+    storage.events_with_counts(EventFilter::default(), Paging::first(9)).await.unwrap();
+    storage.builds_with_links(BuildFilter::default(), Paging::first(9)).await.unwrap();
     storage.links(vec![BuildId(1)]).await.unwrap();
     storage.attempts(vec![BuildId(1)]).await.unwrap();
     let missing: Vec<_> = sent.lock().unwrap().difference(&kept.lock().unwrap()).cloned().collect();

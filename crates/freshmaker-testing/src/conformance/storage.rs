@@ -108,6 +108,8 @@ async fn questions<S: Storage>(make: &impl AsyncFn(Arc<dyn Clock>) -> S) {
         lists::pages_follow_each_other,
         lists::builds_are_filtered,
         lists::builds_are_counted_and_linked,
+        lists::events_come_with_counts,
+        lists::builds_come_with_links,
         documents::documents_have_versions,
         documents::documents_are_listed_newest_first,
         documents::documents_expire_and_are_limited,

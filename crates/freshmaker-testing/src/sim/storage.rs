@@ -7,9 +7,9 @@ use super::handlers::Noted;
 use super::trouble::Trouble;
 use async_trait::async_trait;
 use freshmaker::backend::{
-    BuildCount, BuildFilter, CausedCount, Claim, Document, Documents, Due, DueLimits, Error, EventCount, EventFilter,
-    Lease, Links, NewDocument, Notifications, Outbox, Overview, Page, Paging, Remedy, Result, Retention, Scope,
-    Storage, StorageReads, StorageUpkeep, Swept, Violation,
+    BuildCount, BuildFilter, BuildLinks, CausedCount, Claim, Document, Documents, Due, DueLimits, Error, EventCount,
+    EventFilter, Lease, Links, NewDocument, Notifications, Outbox, Overview, Page, Paging, Remedy, Result, Retention,
+    Scope, Storage, StorageReads, StorageUpkeep, Swept, Violation,
 };
 use freshmaker::event::Event as _;
 use freshmaker::plan::{Observation, Plan};
@@ -297,8 +297,20 @@ impl StorageReads for SimStorage {
         now(self.asked().await?.events(filter, paging))
     }
 
+    async fn events_with_counts(
+        &self,
+        filter: EventFilter,
+        paging: Paging,
+    ) -> Result<Page<(EventRecord, Vec<CausedCount>)>> {
+        now(self.asked().await?.events_with_counts(filter, paging))
+    }
+
     async fn builds(&self, filter: BuildFilter, paging: Paging) -> Result<Page<BuildRecord>> {
         now(self.asked().await?.builds(filter, paging))
+    }
+
+    async fn builds_with_links(&self, filter: BuildFilter, paging: Paging) -> Result<Page<(BuildRecord, BuildLinks)>> {
+        now(self.asked().await?.builds_with_links(filter, paging))
     }
 
     async fn count_events(&self, filter: EventFilter) -> Result<Vec<EventCount>> {
@@ -307,10 +319,6 @@ impl StorageReads for SimStorage {
 
     async fn count_builds(&self, filter: BuildFilter) -> Result<Vec<BuildCount>> {
         now(self.asked().await?.count_builds(filter))
-    }
-
-    async fn count_caused(&self, events: Vec<EventId>) -> Result<Vec<CausedCount>> {
-        now(self.asked().await?.count_caused(events))
     }
 
     async fn links(&self, builds: Vec<BuildId>) -> Result<Links> {

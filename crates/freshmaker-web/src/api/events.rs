@@ -14,13 +14,12 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use freshmaker::artifact::Digest;
-use freshmaker::backend::{EventFilter, Paging};
+use freshmaker::backend::{Error, EventFilter, Paging, Remedy, Result as Asked};
 use freshmaker::client::{Client, RetryPart, Sent};
 use freshmaker::plan::{Exclusion, Format};
-use freshmaker::rebuild::{BuildState, EventId, EventRecord, EventState, RowKey};
+use freshmaker::rebuild::{EventId, EventState, RowKey};
 use freshmaker::{ArtifactId, Plan};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 
 /// Which events.
@@ -102,31 +101,19 @@ pub(crate) async fn list(
     Query(query): Query<EventsQuery>,
 ) -> Result<Response, Problem> {
     let (filter, paging) = query.filter()?;
-    let page = web.ask(web.client().events(filter, paging)).await?;
-    let canceled = canceled(&web, &page.items).await?;
-    let of = |event: &EventRecord| canceled.get(&event.id).copied().unwrap_or_default();
-    Ok(part(&uri, page, |event| {
-        let canceled = of(&event);
-        EventView::brief(event, canceled)
-    }))
-}
-
-/// How many builds of events were cancelled. The storage is asked only about events that have
-/// builds which did not end well.
-async fn canceled(web: &Web, events: &[EventRecord]) -> Result<BTreeMap<EventId, u32>, Problem> {
-    let asked: Vec<_> = events.iter().filter(|event| event.builds_failed > 0).map(|event| event.id).collect();
-    if asked.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let counts = web.ask(web.client().count_caused(asked)).await?.into_iter();
-    let counts = counts.filter(|count| count.live && count.state == BuildState::Canceled);
-    Ok(counts.map(|count| (count.event, u32::try_from(count.count).unwrap_or(u32::MAX))).collect())
+    let page = web.ask(web.client().events_with_counts(filter, paging)).await?;
+    Ok(part(&uri, page, |(event, counts)| EventView::brief(event, &counts)))
 }
 
 /// The form of an event, where it is the only one.
-async fn whole(web: &Web, event: EventRecord) -> Result<EventView, Problem> {
-    let canceled = canceled(web, std::slice::from_ref(&event)).await?.into_values().sum();
-    Ok(EventView::whole(event, canceled))
+async fn whole(web: &Web, id: EventId) -> Asked<EventView> {
+    let filter = EventFilter { ids: vec![id], ..EventFilter::default() };
+    let page = web.client().events_with_counts(filter, Paging::first(1)).await?;
+    page.must_be_readable()?;
+    let found = page.items.into_iter().next();
+    let (event, counts) =
+        found.ok_or_else(|| Error::new(Remedy::NotFound, "client", format!("there is no event {id}")))?;
+    Ok(EventView::whole(event, &counts))
 }
 
 /// One event.
@@ -144,8 +131,8 @@ async fn whole(web: &Web, event: EventRecord) -> Result<EventView, Problem> {
     )
 )]
 pub(crate) async fn one(State(web): State<Web>, Number(id): Number, headers: HeaderMap) -> Result<Response, Problem> {
-    let event = web.ask(web.client().event(EventId(id))).await?;
-    etag::answer(&headers, event.version, whole(&web, event).await?)
+    let event = web.ask(whole(&web, EventId(id))).await?;
+    etag::answer(&headers, event.version, event)
 }
 
 /// When an event is expected to end.
@@ -361,8 +348,8 @@ pub(crate) async fn cancel(
         web.change(web.client().cancel(id, caller.name())).await
     })
     .await?;
-    let event = web.ask(web.client().event(id)).await?;
-    etag::answer(&HeaderMap::new(), event.version, whole(&web, event).await?)
+    let event = web.ask(whole(&web, id)).await?;
+    etag::answer(&HeaderMap::new(), event.version, event)
 }
 
 /// What is confirmed.

@@ -4,13 +4,13 @@
 
 use chrono::{DateTime, Utc};
 use freshmaker::artifact::ArtifactKind;
-use freshmaker::backend::Violation;
+use freshmaker::backend::{CausedCount, Violation};
 use freshmaker::client::{Stuck, StuckSubject};
 use freshmaker::event::Severity;
 use freshmaker::plan::Exclusion;
 use freshmaker::rebuild::{
-    AttemptRecord, BuildMode, BuildRecord, BuildSlot, EventForecast, EventRecord, InboxRecord, Output, PathStep,
-    Transition, WaitingFor,
+    AttemptRecord, BuildMode, BuildRecord, BuildSlot, BuildState, EventForecast, EventRecord, InboxRecord, Output,
+    PathStep, Transition, WaitingFor,
 };
 use freshmaker::{ArtifactId, Reason, RebuildReason};
 use serde::Serialize;
@@ -88,10 +88,13 @@ pub(crate) struct CountsView {
 }
 
 impl CountsView {
-    /// The counts of an event, of whose builds so many were cancelled.
-    fn of(event: &EventRecord, canceled: u32) -> Self {
+    /// The counts of an event. Its record counts builds that were cancelled among those that
+    /// failed.
+    fn of(event: &EventRecord, counts: &[CausedCount]) -> Self {
         let EventRecord { builds_open: open, builds_done: done, builds_failed, .. } = *event;
-        let canceled = canceled.min(builds_failed);
+        let canceled = counts.iter().filter(|count| count.live && count.state == BuildState::Canceled);
+        let canceled: u64 = canceled.map(|count| count.count).sum();
+        let canceled = u32::try_from(canceled).unwrap_or(u32::MAX).min(builds_failed);
         Self { open, done, failed: builds_failed - canceled, canceled }
     }
 }
@@ -133,14 +136,14 @@ pub(crate) struct EventView {
 }
 
 impl EventView {
-    /// The form within a list, of an event with so many cancelled builds.
-    pub(crate) fn brief(event: EventRecord, canceled: u32) -> Self {
-        Self { payload: None, ..Self::whole(event, canceled) }
+    /// The form within a list.
+    pub(crate) fn brief(event: EventRecord, counts: &[CausedCount]) -> Self {
+        Self { payload: None, ..Self::whole(event, counts) }
     }
 
-    pub(crate) fn whole(event: EventRecord, canceled: u32) -> Self {
+    pub(crate) fn whole(event: EventRecord, counts: &[CausedCount]) -> Self {
         Self {
-            builds: CountsView::of(&event, canceled),
+            builds: CountsView::of(&event, counts),
             id: event.id.0,
             version: event.version,
             state: event.state.as_str(),

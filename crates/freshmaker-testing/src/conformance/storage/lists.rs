@@ -2,10 +2,12 @@ use super::sample::{New, at, attempt, build, build_in, cause, dependency, event,
 use super::{World, done, ids, write};
 use freshmaker::Reason;
 use freshmaker::artifact::ArtifactKind;
-use freshmaker::backend::{BuildCount, BuildFilter, CausedCount, EventCount, EventFilter, Paging};
+use freshmaker::backend::{
+    BuildCount, BuildFilter, BuildLinks, CausedCount, EventCount, EventFilter, NeededBuild, Paging,
+};
 use freshmaker::rebuild::{
-    AttemptRecord, BuildId, BuildRecord, BuildState, EventId, EventRecord, EventState, ExternalId, InboxRecord,
-    InboxState, Output, RowChange,
+    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Dependency, DependencyKind, EventId, EventRecord,
+    EventState, ExternalId, InboxRecord, InboxState, Output, RowChange,
 };
 
 pub(super) async fn events_are_filtered(World { storage, .. }: World<'_>) {
@@ -176,21 +178,73 @@ pub(super) async fn builds_are_counted_and_linked(world: World<'_>) {
         [row(&system, BuildState::Ready, &code, 1)],
         "of those that fit"
     );
-    let caused = |event, state, live| CausedCount { event: EventId(event), state, live, count: 1 };
-    assert_eq!(
-        done("count_caused", reads.count_caused(vec![EventId(2), EventId(1), EventId(9)]).await),
-        [
-            caused(1, BuildState::Ready, true),
-            caused(1, BuildState::Done, true),
-            caused(1, BuildState::Failed, false),
-            caused(2, BuildState::Ready, true),
-        ],
-        "a build of two events counts for each, and one that was withdrawn apart"
-    );
     let links = done("links", reads.links(vec![BuildId(4), BuildId(2)]).await);
     assert_eq!(links.causes, [cause(4, 1), cause(4, 2)], "by build, then event");
     assert_eq!(links.dependencies, [dependency(1, 2)], "with the parents");
     assert_eq!(done("links", reads.links(vec![BuildId(1)]).await).dependencies, [dependency(1, 2)], "and the children");
     let attempts = done("attempts", reads.attempts(vec![BuildId(1), BuildId(2)]).await);
     assert_eq!(ids(&attempts, |attempt| attempt.build), [BuildId(2)]);
+}
+
+pub(super) async fn events_come_with_counts(world: World<'_>) {
+    builds(world).await;
+    let find = async |filter, paging| {
+        done("events_with_counts", world.storage.reads().events_with_counts(filter, paging).await)
+    };
+    let page = find(EventFilter::default(), Paging::first(9).counted()).await;
+    assert_eq!((ids(&page.items, |(event, _)| event.id.0), page.total), (vec![2, 1], Some(2)), "as events alone");
+    let caused = |kind, state, live| CausedCount { kind, state, live, count: 1 };
+    let waits = caused(ArtifactKind::Image, BuildState::Ready, true);
+    assert_eq!(page.items[0].1, [waits.clone()]);
+    assert_eq!(
+        page.items[1].1,
+        [
+            waits,
+            caused(ArtifactKind::Image, BuildState::Done, true),
+            caused(ArtifactKind::Repository, BuildState::Failed, false),
+        ],
+        "in order; a build of two events counts for each, and one that was withdrawn apart"
+    );
+    let more = [build(5), build(6)].map(|row| BuildRecord { kind: ArtifactKind::Image, ..row });
+    let causes = [cause(5, 2), cause(6, 2)].map(RowChange::Cause);
+    write(world.storage, more.into_iter().map(New::new_row).chain(causes)).await;
+    let one = EventFilter { ids: vec![EventId(2)], ..EventFilter::default() };
+    let waiting = CausedCount { count: 3, ..caused(ArtifactKind::Image, BuildState::Ready, true) };
+    assert_eq!(find(one, Paging::first(1)).await.items[0].1, [waiting], "counted together");
+    let none = EventFilter { ids: vec![EventId(9)], ..EventFilter::default() };
+    assert_eq!(find(none, Paging::first(1)).await.items, []);
+}
+
+pub(super) async fn builds_come_with_links(world: World<'_>) {
+    builds(world).await;
+    let tried = |id, number, external: Option<&str>| AttemptRecord {
+        number,
+        state: AttemptState::Failed,
+        external: external.map(ExternalId::new),
+        ..attempt(id, 1)
+    };
+    let tries = [tried("b", 2, Some("9")), tried("c", 1, Some("10")), tried("d", 3, None)].map(New::new_row);
+    let after = Dependency { kind: DependencyKind::After, ..dependency(4, 2) };
+    let edges = [dependency(3, 2), after].map(RowChange::Dependency);
+    write(world.storage, tries.into_iter().chain(edges)).await;
+    let find =
+        async |filter, paging| done("builds_with_links", world.storage.reads().builds_with_links(filter, paging).await);
+    let page = find(BuildFilter::default(), Paging::first(3).counted()).await;
+    assert_eq!((page.next, page.total), (Some(2), Some(4)), "as builds alone");
+    let mut all = page.items;
+    all.extend(find(BuildFilter::default(), Paging::first(3).behind(2)).await.items);
+    let records = done("builds", world.storage.reads().builds(BuildFilter::default(), Paging::first(9)).await).items;
+    assert_eq!(ids(&all, |(build, _)| build.clone()), records);
+    let events = |ids: &[i64]| ids.iter().map(|id| EventId(*id)).collect::<Vec<_>>();
+    let wanted = all.iter().map(|(build, links)| (build.id.0, &links.wanted_by, &links.withdrawn_by));
+    let expected = [(4, &[1, 2][..], &[][..]), (3, &[], &[1]), (2, &[], &[]), (1, &[1], &[])];
+    let expected = expected.map(|(id, live, withdrawn)| (id, events(live), events(withdrawn)));
+    let expected = expected.iter().map(|(id, live, withdrawn)| (*id, live, withdrawn));
+    assert!(wanted.eq(expected), "the first event first: {all:?}");
+    let needs = |build: &BuildLinks| build.needs.iter().map(|parent| (**parent).clone()).collect::<Vec<_>>();
+    let [first, second] = [&records[3], &records[1]].map(NeededBuild::of);
+    assert_eq!(needs(&all[2].1), [first, second], "by number, and only what it is made from");
+    assert!([0, 1, 3].iter().all(|place| all[*place].1.needs.is_empty()));
+    let named = |text| Some(ExternalId::new(text));
+    assert_eq!(ids(&all, |(_, links)| links.external.clone()), [None, None, named("77"), named("9")], "of the latest");
 }
