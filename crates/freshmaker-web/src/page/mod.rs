@@ -39,6 +39,7 @@ mod states;
 mod text;
 mod visit;
 
+pub(crate) use overview::Alarms;
 pub(crate) use problem::Reader;
 
 use crate::auth::Allowed;
