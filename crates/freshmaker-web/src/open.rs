@@ -3,8 +3,9 @@
 use crate::api::systems::open_counts;
 use crate::problem::Problem;
 use crate::web::Web;
-use freshmaker::rebuild::{ConcurrencyLimits, LiveForecast};
+use freshmaker::rebuild::{ConcurrencyLimits, LiveForecast, OpenBuilds};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -19,13 +20,25 @@ const SHARE: u32 = 10;
 pub(crate) const BUILDS_MAX: u64 = 3_000;
 
 /// The open builds, and when they are expected to end.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Open {
-    #[cfg(feature = "page")]
-    pub(crate) rows: freshmaker::rebuild::OpenBuilds,
+    pub(crate) rows: OpenBuilds,
     pub(crate) forecast: LiveForecast,
     /// How many builds are open, if they are more than [`BUILDS_MAX`]: then none of them is here.
     pub(crate) too_many: Option<u64>,
+}
+
+/// In short: there can be thousands of rows.
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rows, forecast, too_many } = self;
+        let expected = forecast.builds().len();
+        f.debug_struct("Open")
+            .field("rows", &rows.builds.len())
+            .field("expected", &expected)
+            .field("too_many", too_many)
+            .finish()
+    }
 }
 
 impl Open {
@@ -74,9 +87,6 @@ impl<T> Kept<T> {
 #[derive(Debug, Default)]
 pub(crate) struct Lately {
     open: Kept<Open>,
-    /// What the overview warns of.
-    #[cfg(feature = "page")]
-    pub(crate) alarms: crate::page::Alarms,
 }
 
 impl Web {
@@ -97,11 +107,6 @@ impl Web {
         }
         let rows = self.ask(self.client().open_builds()).await?;
         let forecast = rows.forecast(&ConcurrencyLimits::new(self.concurrency_limits()));
-        Ok(Open {
-            #[cfg(feature = "page")]
-            rows,
-            forecast,
-            too_many: None,
-        })
+        Ok(Open { rows, forecast, too_many: None })
     }
 }

@@ -147,11 +147,17 @@ async fn alarms(visit: &Visit, overview: &Overview) -> Result<Vec<Alarm>, Proble
     let web = &visit.web;
     let client = web.client();
     let mut alarms = Vec::new();
-    let (since, lately) = (earlier(web.now(), NEWS), &web.lately().alarms);
+    let (since, lately) = (earlier(web.now(), NEWS), &web.pages().alarms);
     let failures = lately.failures.get(web, FAILURES_KEPT, web.ask(client.failures(Some(since)))).await?;
     for group in failures.iter().take(ALARMS_MAX) {
-        let newest = group.newest.as_ref().map_or("", |build| build.reason.text.as_str());
-        let text = format!("{} failed in {}: {newest}", text::count(&group.count, "artifact"), group.system);
+        let newest = group.newest.as_ref();
+        let (artifact, why) =
+            newest.map_or(("", ""), |build| (build.key.artifact.as_str(), build.reason.text.as_str()));
+        let others = match group.count {
+            0 | 1 => String::new(),
+            count => format!(" and {}", text::count(&(count - 1), "other artifact")),
+        };
+        let text = format!("{}{others} failed in {}: {why}", text::plain(artifact), group.system);
         alarms.push(Alarm::new("fail", text, "Mend the cause, then retry.", "failures", "failures"));
     }
     for event in failed_events(visit, Some(since), ALARMS_MAX).await? {
