@@ -83,6 +83,7 @@
 //! | code | meaning |
 //! |---|---|
 //! | `requested` | a person or a handler asked for it |
+//! | `source_changed` | its source has changed |
 //! | `prerequisite` | something that is rebuilt takes packages from it |
 //! | `no_recipe` | the catalog has no recipe for it |
 //! | `policy` | a rule of the policy blocks it, or none allows it |

@@ -1,6 +1,8 @@
 use super::{Context, Decision, HandlerResult};
 use crate::artifact::{ArtifactId, Digest};
 use crate::event::Event;
+use crate::plan::RebuildReason;
+use crate::reason::Reason;
 use serde::{Deserialize, Serialize};
 
 /// Says that an image has new content, because it was pushed to a registry.
@@ -73,6 +75,7 @@ pub async fn rebuild_dependents(event: ImagePushed, cx: Context) -> HandlerResul
 /// and [`PlanError`](crate::plan::PlanError).
 pub async fn rebuild_artifact(event: SourceChanged, cx: Context) -> HandlerResult {
     let id = ArtifactId::new(event.artifact);
+    let why = Reason::new("source_changed", "its source has changed");
     let mut graph = cx.catalog().dependents(std::slice::from_ref(&id)).await?;
     if let (Some(revision), Some(mut artifact)) = (event.revision, graph.get(&id).cloned()) {
         if let Some(source) = &mut artifact.source {
@@ -80,5 +83,5 @@ pub async fn rebuild_artifact(event: SourceChanged, cx: Context) -> HandlerResul
         }
         graph.insert(artifact);
     }
-    Ok(Decision::Rebuild(cx.planner(&graph).await?.rebuild(id).plan()?))
+    Ok(Decision::Rebuild(cx.planner(&graph).await?.rebuild_as(id, RebuildReason::DirectlyAffected, why).plan()?))
 }

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// The most redirections of one request.
 const REDIRECTIONS_MAX: usize = 5;
+/// What rustls says of a server that answers without TLS.
+const NOT_TLS: &str = "InvalidContentType";
 /// The most repositories of a registry whose logins are kept.
 const LOGINS_MAX: usize = 4096;
 
@@ -190,7 +192,7 @@ impl Host {
                 request = request.header(CONTENT_TYPE, body.media_type).body(body.bytes.to_vec());
             }
             // The same content under the same name is the same twice, so it may be stored again.
-            let reply = http.send(request, Call::Read, place).await?;
+            let reply = http.send(request, Call::Read, place).await.map_err(explained)?;
             let to = reply.headers.get(LOCATION).and_then(|to| to.to_str().ok());
             let (301 | 302 | 303 | 307 | 308, Some(to)) = (reply.status, to) else { return Ok(reply) };
             // The address may contain a signature, so it is not shown.
@@ -203,4 +205,12 @@ impl Host {
         }
         Err(failed(Remedy::Corrupt, format!("more than {REDIRECTIONS_MAX} redirections")))
     }
+}
+
+/// Says what can be done if an answer is not one of TLS.
+fn explained(mut error: Error) -> Error {
+    if error.text.contains(NOT_TLS) {
+        error.text.push_str("; the registry has no TLS, which has to be allowed: `plain_http`");
+    }
+    error
 }

@@ -243,7 +243,7 @@ async fn a_login_goes_nowhere_else() {
     registry.next("HEAD", Reply::new(401).with_header("www-authenticate", "Bearer realm=\"ftp://x/token\""));
     failed(client.head(&image).await, Remedy::Unsupported, "without TLS");
     let plain = OciClient::new(freshmaker_oci::OciConfig::default()).unwrap().head(&image).await;
-    failed(plain, Remedy::Unavailable, "app/manifests/1");
+    failed(plain, Remedy::Unavailable, "has no TLS, which has to be allowed: `plain_http`");
 }
 
 #[tokio::test]

@@ -138,9 +138,10 @@
     if (every && !tick) tick = setInterval(soon, every);
   };
 
-  // A picture that is larger than its room shows first what has changed.
+  // A picture that is larger than its room shows first what has changed, or else where it begins.
   for (const graph of document.querySelectorAll(".graph")) {
-    const box = graph.querySelector(".changed rect")?.getBoundingClientRect(), room = graph.getBoundingClientRect();
+    const first = graph.querySelector(".changed rect") ?? graph.querySelector("a rect");
+    const box = first?.getBoundingClientRect(), room = graph.getBoundingClientRect();
     if (box) graph.scrollBy(box.x + box.width / 2 - room.x - room.width / 2, box.y + box.height / 2 - room.y - room.height / 2);
   }
 

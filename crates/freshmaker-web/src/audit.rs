@@ -17,9 +17,6 @@ use utoipa::ToSchema;
 const WRITES: &str = "web.audit";
 const REFUSALS: &str = "web.refusal";
 
-/// The most rows that are searched for who did something.
-const LOOKED_AT: u32 = 200;
-
 /// Texts in a row are cut here.
 const TEXT_MAX: usize = 500;
 
@@ -141,13 +138,6 @@ impl Web {
             );
         }
         result
-    }
-
-    /// Who did this last, as far as the newest rows of the log say: `on` is how its text begins.
-    pub(crate) async fn who_did(&self, what: &str, on: &str) -> Result<Option<String>, Problem> {
-        let rows = self.ask(self.audit().list(Part::Writes, None, LOOKED_AT)).await?;
-        let is_it = |row: &AuditRow| row.what == what && row.on.starts_with(on) && row.outcome == Outcome::Done;
-        Ok(rows.into_iter().map(|(_, row)| row).find(is_it).map(|row| row.who))
     }
 
     /// Notes that a caller was refused. If that cannot be stored, it is logged.

@@ -92,7 +92,7 @@ async fn answer(State(web): State<Web>, mut request: Request, next: Next) -> Res
     request.extensions_mut().insert(RequestId(id.clone()));
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let (method, base) = (request.method().clone(), base_of(&request));
-    let reader = Reader::of(&web, &request);
+    let reader = web.pages().reader(&web, &request);
     let mut response = next.run(request).await;
     told_as_problem(&mut response, &base, &id, reader);
     let headers = response.headers_mut();

@@ -130,6 +130,7 @@ mod problem;
 mod rate;
 mod requests;
 mod routes;
+mod rows;
 mod serve;
 mod stages;
 #[cfg(feature = "otel")]

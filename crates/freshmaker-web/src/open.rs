@@ -3,34 +3,42 @@
 use crate::api::systems::open_counts;
 use crate::problem::Problem;
 use crate::web::Web;
-use freshmaker::client::{FailureGroup, Stuck};
 use freshmaker::rebuild::{ConcurrencyLimits, LiveForecast, OpenBuilds};
-use freshmaker::time::Timestamp;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// How long a reading is used for other requests; longer if the reading took long.
+/// How long a reading is used for other requests.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// How many times as long as the reading took.
+/// How many times as long as it took a reading is used in any case.
 const SHARE: u32 = 10;
 
 /// With more open builds there are no expected times: reading them all would make pages slow.
 pub(crate) const BUILDS_MAX: u64 = 3_000;
 
-/// After this time without a change something is stuck.
-const STUCK: Duration = Duration::from_secs(15 * 60);
-const STUCK_KEPT: Duration = Duration::from_secs(10);
-
 /// The open builds, and when they are expected to end.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Open {
     pub(crate) rows: OpenBuilds,
     pub(crate) forecast: LiveForecast,
     /// How many builds are open, if they are more than [`BUILDS_MAX`]: then none of them is here.
     pub(crate) too_many: Option<u64>,
+}
+
+/// In short: there can be thousands of rows.
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rows, forecast, too_many } = self;
+        let expected = forecast.builds().len();
+        f.debug_struct("Open")
+            .field("rows", &rows.builds.len())
+            .field("expected", &expected)
+            .field("too_many", too_many)
+            .finish()
+    }
 }
 
 impl Open {
@@ -41,58 +49,50 @@ impl Open {
     }
 }
 
-/// What was read last, and until when it is shown, by
-/// [`Clock::elapsed`](freshmaker::backend::Clock::elapsed).
+/// The last answer to a question, for requests that come soon after.
+#[derive(Debug)]
+pub(crate) struct Kept<T>(Mutex<Option<(Duration, Arc<T>)>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Kept<T> {
+    /// The last answer, or a new one, which is kept for this time, or longer if it took long.
+    /// Several requests at the same time share one answer.
+    pub(crate) async fn get(
+        &self,
+        web: &Web,
+        at_least: Duration,
+        question: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<Arc<T>, Problem> {
+        let mut last = self.0.lock().await;
+        // By `Clock::elapsed`.
+        let began = web.elapsed();
+        if let Some((until, answer)) = last.as_ref()
+            && began < *until
+        {
+            return Ok(Arc::clone(answer));
+        }
+        let answer = Arc::new(question.await?);
+        let now = web.elapsed();
+        *last = Some((now + at_least.max(now.saturating_sub(began) * SHARE), Arc::clone(&answer)));
+        Ok(answer)
+    }
+}
+
+/// What was read last.
 #[derive(Debug, Default)]
 pub(crate) struct Lately {
-    open: Mutex<Option<(Duration, Arc<Open>)>>,
-    stuck: Mutex<Option<(Duration, Arc<Vec<Stuck>>)>>,
-    failures: Mutex<Option<(Duration, Arc<Vec<FailureGroup>>)>>,
+    open: Kept<Open>,
 }
 
 impl Web {
-    /// The open builds of this moment. Several requests at the same time share one answer.
+    /// The open builds of this moment.
     pub(crate) async fn open(&self) -> Result<Arc<Open>, Problem> {
-        let mut last = self.lately().open.lock().await;
-        let began = self.elapsed();
-        if let Some((until, open)) = last.as_ref()
-            && began < *until
-        {
-            return Ok(Arc::clone(open));
-        }
-        let open = Arc::new(self.read_open().await?);
-        let now = self.elapsed();
-        *last = Some((now + KEPT.max(now.saturating_sub(began) * SHARE), Arc::clone(&open)));
-        Ok(open)
-    }
-
-    /// What has not moved for [`STUCK`]. It is asked for build by build, so it is kept for longer.
-    pub(crate) async fn stuck(&self) -> Result<Arc<Vec<Stuck>>, Problem> {
-        let mut last = self.lately().stuck.lock().await;
-        let now = self.elapsed();
-        if let Some((until, stuck)) = last.as_ref()
-            && now < *until
-        {
-            return Ok(Arc::clone(stuck));
-        }
-        let stuck = Arc::new(self.ask(self.client().stuck(STUCK)).await?);
-        *last = Some((now + STUCK_KEPT, Arc::clone(&stuck)));
-        Ok(stuck)
-    }
-
-    /// The failed builds since a moment, by cause. Thousands of rows may be read for it.
-    pub(crate) async fn failures_since(&self, since: Timestamp) -> Result<Arc<Vec<FailureGroup>>, Problem> {
-        let mut last = self.lately().failures.lock().await;
-        let began = self.elapsed();
-        if let Some((until, failures)) = last.as_ref()
-            && began < *until
-        {
-            return Ok(Arc::clone(failures));
-        }
-        let failures = Arc::new(self.ask(self.client().failures(Some(since))).await?);
-        let now = self.elapsed();
-        *last = Some((now + KEPT.max(now.saturating_sub(began) * SHARE), Arc::clone(&failures)));
-        Ok(failures)
+        self.lately().open.get(self, KEPT, self.read_open()).await
     }
 
     /// The concurrency limits of the engine, as far as they are configured.

@@ -10,12 +10,11 @@
 
 use crate::api::views::name_of;
 use crate::metrics::{Histogram, head, labels, line};
-use crate::problem::{Problem, ProblemCode};
+use crate::problem::Problem;
+use crate::rows::{Beside, received_at};
 use crate::web::Web;
 use freshmaker::backend::{BuildFilter, EventFilter, Page, Paging};
-use freshmaker::rebuild::{
-    AttemptRecord, BuildId, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState,
-};
+use freshmaker::rebuild::{BuildId, BuildMode, BuildRecord, BuildState, EventId, EventRecord, EventState};
 use freshmaker::time::{Timestamp, since};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -178,11 +177,8 @@ impl Rows {
     async fn of(web: &Web, events: &[EventRecord]) -> Result<Self, Problem> {
         let (client, mut rows) = (web.client(), Self::default());
         for event in events {
-            match web.ask(client.message(&event.source, &event.message_id)).await {
-                Ok(message) => drop(rows.received.insert(event.id, message.received_at)),
-                Err(problem) if problem.code == ProblemCode::NotFound => {}
-                Err(problem) => return Err(problem),
-            }
+            let received = web.ask(received_at(client, event)).await?;
+            rows.received.extend(received.map(|at| (event.id, at)));
         }
         let ids = events.iter().filter(|event| event.builds_done + event.builds_failed > 0);
         let ids: Vec<_> = ids.map(|event| event.id).collect();
@@ -201,15 +197,15 @@ impl Rows {
 
     async fn add(&mut self, web: &Web, builds: Vec<BuildRecord>) -> Result<(), Problem> {
         let ids: Vec<_> = builds.iter().map(|build| build.id).collect();
-        let links = web.ask(web.client().links(ids.clone())).await?;
-        // In the order of events for each build.
-        let mut first = BTreeSet::new();
-        for cause in links.causes {
-            let is_first = first.insert(cause.build);
-            self.caused.entry(cause.event).or_default().push((cause.build, is_first));
+        let beside = web.ask(Beside::of(web.client(), ids)).await?;
+        for (build, events) in beside.causes {
+            for (place, event) in events.into_iter().enumerate() {
+                self.caused.entry(event).or_default().push((build, place == 0));
+            }
         }
-        for AttemptRecord { build, intent_at, .. } in web.ask(web.client().attempts_of(ids)).await? {
-            self.started.entry(build).and_modify(|at| *at = intent_at.min(*at)).or_insert(intent_at);
+        for (build, attempts) in beside.attempts {
+            let first = attempts.iter().map(|attempt| attempt.intent_at).min();
+            self.started.extend(first.map(|at| (build, at)));
         }
         self.builds.extend(builds.into_iter().map(|build| (build.id, build)));
         Ok(())

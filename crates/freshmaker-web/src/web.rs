@@ -8,6 +8,7 @@ use crate::hub::Hub;
 use crate::layers;
 use crate::metrics::Counters;
 use crate::open::Lately;
+use crate::page::Pages;
 use crate::plans::PlanCache;
 use crate::problem::{Problem, ProblemCode};
 use crate::rate::RateLimit;
@@ -72,6 +73,7 @@ struct Shared {
     hub: Hub,
     plans: PlanCache,
     lately: Lately,
+    pages: Pages,
     stages: Stages,
 }
 
@@ -90,6 +92,7 @@ impl Web {
             hub: Hub::new(client.clone(), config.limits.streams),
             plans: PlanCache::default(),
             lately: Lately::default(),
+            pages: Pages::default(),
             stages: Stages::new(config.clock.now()),
             client,
             config,
@@ -181,6 +184,10 @@ impl Web {
 
     pub(crate) fn lately(&self) -> &Lately {
         &self.shared.lately
+    }
+
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.shared.pages
     }
 
     pub(crate) fn stages(&self) -> &Stages {

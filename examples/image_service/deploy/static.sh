@@ -23,9 +23,9 @@ command -v "$arch-linux-musl-gcc" >/dev/null || command -v musl-gcc >/dev/null |
 if command -v rustup >/dev/null; then
     rustup target list --installed | grep -qx "$target" || rustup target add "$target"
 fi
-cargo build --release --locked --package image_service --target "$target"
+cargo build --profile small --locked --package image_service --target "$target"
 
-program=${CARGO_TARGET_DIR:-target}/$target/release/image_service
+program=${CARGO_TARGET_DIR:-target}/$target/small/image_service
 # A static program names no interpreter, and no library.
 if LC_ALL=C readelf --program-headers --dynamic "$program" 2>/dev/null | grep -qE 'INTERP|NEEDED'; then
     fail "$program is not static"

@@ -18,7 +18,14 @@ rm -f "$metadata" "$FRESHMAKER_DIGEST_FILE"
 
 # Without attestations: for one platform it is an image without an index around it, whose layers can be compared with those of its base.
 set -- build --pull --no-cache --provenance=false --metadata-file "$metadata" --file "$FRESHMAKER_CONTAINERFILE" --tag "$FRESHMAKER_PUSH_TO"
-set -- "$@" --output "type=image,push=true,rewrite-timestamp=${SOURCE_DATE_EPOCH:+true}"
+output=type=image,push=true
+# Docker's own builder cannot date files: it does nothing about it, or refuses it when all is built (images in containerd, docker 26). Other
+# builders can, such as that of `docker buildx create --driver docker-container --use`. Before BuildKit 0.24 they also date the files of
+# parents, which the service then does not publish.
+if [ -n "${SOURCE_DATE_EPOCH:-}" ] && ! docker buildx inspect | grep -q '^Driver: *docker$'; then
+    output=$output,rewrite-timestamp=true
+fi
+set -- "$@" --output "$output"
 [ -z "${FRESHMAKER_PLATFORMS:-}" ] || set -- "$@" --platform "$FRESHMAKER_PLATFORMS"
 while IFS= read -r pin; do
     case $pin in

@@ -392,6 +392,11 @@ impl Config {
             if !self.hooks.fetch.is_empty() {
                 return Some(format!("hooks.fetch: a repository under {key}.git is fetched without it"));
             }
+            // A branch is fetched once, whatever its files are used for.
+            let others = self.sources.iter().filter_map(|source| source.git.as_ref());
+            if others.filter(|other| other.place() == git.place()).any(|other| other != git) {
+                return Some(format!("{key}.git: sections for one branch must have the same interval and submodules"));
+            }
         }
         None
     }
@@ -461,6 +466,10 @@ mod tests {
             ("[[sources]]\npath = 'a'\n[[sources]]\ngit = { url = 'images' }", "sources.git: url"),
             ("[tree]\n[[sources]]\npath = 'a'", "tree: with [[sources]]"),
             ("[[sources]]\ngit = { url = '/srv/images' }\n[hooks]\nfetch = ['git', 'pull']", "hooks.fetch"),
+            (
+                "[[sources]]\ngit = { url = '/srv/images' }\n[[sources]]\ngit = { url = '/srv/images', interval = 5 }",
+                "sources.git: sections for one branch",
+            ),
             ("[[notify]]\nimages = ['a']", "notify: it needs either"),
             ("[[notify]]\nurl = 'chat'", "notify: url"),
         ] {

@@ -33,7 +33,7 @@ const TRIES: usize = 10;
 const SAID_MAX: usize = 500;
 
 /// The section `[tree.git]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Git {
     /// What `git fetch` takes: an address or an absolute path.

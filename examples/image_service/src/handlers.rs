@@ -169,9 +169,12 @@ impl Handler<ImagePushed> for Handlers {
 impl Handler<SourceChanged> for Handlers {
     async fn handle(&self, event: SourceChanged, cx: Context) -> HandlerResult {
         let id = ArtifactId::new(event.artifact);
+        let why = Reason::new("source_changed", "its files have changed");
         // The revision is the one that the catalog knows: what is in the directory is built.
         let graph = cx.catalog().dependents(std::slice::from_ref(&id)).await?;
-        Ok(Decision::Rebuild(self.planner(&graph, &cx).await?.rebuild(id).plan()?))
+        Ok(Decision::Rebuild(
+            self.planner(&graph, &cx).await?.rebuild_as(id, RebuildReason::DirectlyAffected, why).plan()?,
+        ))
     }
 }
 

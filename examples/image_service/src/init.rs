@@ -1,7 +1,7 @@
 //! Writes the configuration of a directory.
 
 use crate::args::Start;
-use crate::config::FILE;
+use crate::config::{Config, FILE, Tree};
 use crate::{Outcome, Result, complain, say};
 use freshmaker::artifact::ImageReference;
 use std::fs::OpenOptions;
@@ -45,6 +45,28 @@ pub(crate) fn write(start: &Start) -> Result<bool> {
     put(&path, &text(registry, transport))
 }
 
+/// Checks that a file which is there already says what the options say: they are for a new file.
+pub(crate) fn agree(start: &Start, config: &Config) -> Result<()> {
+    let Some(registry) = start.registry.as_deref().map(|registry| registry.trim_end_matches('/')) else {
+        return Ok(());
+    };
+    let (place, host) = (start.path.join(FILE), host(registry));
+    let is_named = |tree: &Tree| tree.image.as_deref().is_none_or(|image| image.starts_with(registry));
+    if !config.trees.iter().any(is_named) {
+        let text = "is there already and names images otherwise than --registry says: edit it, or leave the option out";
+        return Err(format!("{} {text}", place.display()).into());
+    }
+    if start.plain_http && !config.plain_http().any(|known| known == host) {
+        let place = place.display();
+        return Err(format!("{place} is there already and lacks what --plain-http stands for; add these lines:\n[registries.\"{host}\"]\nplain_http = true").into());
+    }
+    Ok(())
+}
+
+fn host(registry: &str) -> &str {
+    registry.split('/').next().unwrap_or(registry)
+}
+
 fn put(path: &Path, text: &str) -> Result<bool> {
     match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(mut file) => {
@@ -58,7 +80,7 @@ fn put(path: &Path, text: &str) -> Result<bool> {
 
 /// Returns the text of the file.
 pub(crate) fn text(registry: &str, transport: Transport) -> String {
-    let host = registry.split('/').next().unwrap_or(registry);
+    let host = host(registry);
     let registries = match transport {
         Transport::PlainHttp => format!(
             "\n[registries.\"{host}\"]\n# Passwords and images are readable for the network.\nplain_http = true\n"

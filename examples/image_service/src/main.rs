@@ -8,7 +8,7 @@
 //! | which images there are | `tree` (Containerfiles), `sources` (contents of build contexts), `live` (the catalog: tree and registries), `git` (a tree from a repository) |
 //! | what has changed | `watch` (polls registries and tree; `compare` sends an event for each image whose files have changed), `hooks` (web hooks make it poll at once), `fix` (advisories) |
 //! | which images are rebuilt, and when | `handlers`, `condition` (why an image is not fresh), `freeze` (hours without rebuilds), `quiet` (bases that just changed) |
-//! | one build | `step` (build, push, test, sign, then move the tag), by `step/command`, or by `step/job` if another service builds (`elsewhere`: its settings), `pins` (contents of parents), `step/same` (is the result unchanged, by `step/contents` and `step/tar`); `verify` looks at the registry afterwards |
+//! | one build | `step` (build, push, test, sign, then move the tag), by `step/command`, or by `step/job` if another service builds (`elsewhere`: its settings), `pins` (contents of parents), `step/same` (is the result unchanged, by `step/contents`, `step/tar` and `step/zstd`); `verify` looks at the registry afterwards |
 //! | what is stored beside the rows of the engine | `records`: what was published, from which parents, and what a person holds back |
 //! | output | `entry`, `report`, `sarif`, `notify` (messages to owners of images), `web` (REST and pages) |
 

@@ -39,7 +39,9 @@ pub(crate) async fn run(start: &Start) -> Result<Outcome> {
     }
     tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
     let mut reload = signal(SignalKind::hangup())?;
-    let mut ready = Ready::of(Site::open(&start.path)?, None).await?;
+    let site = Site::open(&start.path)?;
+    init::agree(start, &site.config)?;
+    let mut ready = Ready::of(site, None).await?;
     while let Some(next) = ready.serve(&mut reload).await? {
         tracing::info!("the configuration is read again");
         ready = next;

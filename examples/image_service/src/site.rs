@@ -111,16 +111,27 @@ impl Site {
     }
 
     /// Reads all trees as they are now.
+    ///
+    /// # Errors
+    /// If one cannot be read, or two have a policy: the engine has one, and no rule is to be lost.
     pub(crate) fn catalog(&self) -> Result<FilesCatalog> {
-        let mut all: Option<FilesCatalog> = None;
-        for tree in &self.config.trees {
-            let catalog = tree.catalog()?;
-            match &mut all {
-                None => all = Some(catalog),
-                Some(all) => all.merge(catalog),
+        let mut catalogs = self.config.trees.iter().map(|tree| Result::Ok((&tree.path, tree.catalog()?)));
+        let Some(first) = catalogs.next() else { return Ok(FilesCatalog::default()) };
+        let (mut ruling, mut all) = first?;
+        for next in catalogs {
+            let (path, next) = next?;
+            if all.policy().is_empty() {
+                ruling = path;
+            } else if !next.policy().is_empty() {
+                let [one, other] = [ruling, path].map(|path| path.join(MANIFEST).display().to_string());
+                return Err(format!(
+                    "{one} and {other} both have a [policy]: of several sources one may, and it counts for all"
+                )
+                .into());
             }
+            all.merge(next);
         }
-        Ok(all.unwrap_or_default())
+        Ok(all)
     }
 
     /// Returns where Containerfiles are, and how their images are named. A manifest may name no
@@ -175,4 +186,32 @@ pub(crate) fn manifest(root: &Path) -> Result<Option<Manifest>> {
     }
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(Some(Manifest::parse(&path, &text).map_err(FilesError::Manifest)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FILE;
+    use std::fs;
+
+    #[test]
+    fn the_policy_of_one_source_counts_for_all_and_two_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| fs::write(directory.path().join(path), text).unwrap();
+        for name in ["one", "two"] {
+            fs::create_dir_all(directory.path().join(name).join("app")).unwrap();
+            write(&format!("{name}/app/Containerfile"), "FROM debian:12\n");
+            write(&format!("{name}/{MANIFEST}"), &format!("[tree]\nimage = 'r.example.org/{name}/{{path}}:{{tag}}'\n"));
+        }
+        write(FILE, "[[sources]]\npath = 'one'\n[[sources]]\npath = 'two'\n");
+        let site = Site::open(directory.path()).unwrap();
+        assert!(site.catalog().unwrap().policy().is_empty());
+        let ruled = "[tree]\nimage = 'r.example.org/{path}:{tag}'\n[[policy.block]]\nartifact = '.*'\n";
+        write(&format!("two/{MANIFEST}"), ruled);
+        assert!(!site.catalog().unwrap().policy().is_empty());
+        write(&format!("one/{MANIFEST}"), ruled);
+        let error = site.catalog().unwrap_err().to_string();
+        let both = ["one", "two"].iter().all(|name| error.contains(&format!("{name}/{MANIFEST}")));
+        assert!(both && error.contains("[policy]"), "{error}");
+    }
 }

@@ -2,10 +2,9 @@
 //! was stopped: each `interval` of `[poll]` (60 seconds in the file that `init` writes, 15 minutes
 //! if not set), and at once after a web hook.
 
+mod mend;
+
 use crate::Result;
-use crate::ask::open_builds;
-use crate::condition::{Condition, Look, Standing};
-use crate::config::Mend;
 use crate::entry::plain;
 use crate::fix::FixAvailable;
 use crate::git::Checkouts;
@@ -16,20 +15,18 @@ use crate::quiet::Quiets;
 use crate::records::Records;
 use crate::site::{SYSTEM, Site};
 use crate::sources::Sources;
-use crate::tree::Recipes;
 use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
 use freshmaker::backend::{Clock, Document, EventFilter, NewDocument, Paging, Remedy};
 use freshmaker::client::Client;
 use freshmaker::event::Event;
-use freshmaker::handler::{ImagePushed, RebuildRequested, SourceChanged};
+use freshmaker::handler::{ImagePushed, SourceChanged};
 use freshmaker::time::{earlier, since};
 use freshmaker_oci::OciClient;
-use freshmaker_oci::poll::{Poller, Round, last_seen};
+use freshmaker_oci::poll::{Poller, Round};
 use futures_util::future::{Either, join, join_all, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -41,10 +38,6 @@ use std::time::Duration;
 
 /// The kind of the documents with the revisions of images that were seen.
 const SOURCE: &str = "image-source";
-/// The kind of the documents with what was asked for because it was missing or stale.
-const MEND: &str = "image-mend";
-/// How many images can be missing or stale at once.
-const MENDS_MAX: u32 = 10_000;
 /// Who asks for what nobody else has asked for, and who pauses when there is no space.
 pub(crate) const SELF: &str = "image_service";
 /// The shortest pause between two looks, whatever is configured.
@@ -54,8 +47,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(200);
 pub(crate) const FETCH: Duration = Duration::from_secs(300);
 /// About what it is said that the tree cannot be read.
 const TREE: &str = "the tree";
-/// A day in seconds.
-const DAY: i64 = 86_400;
 
 /// What a document of the kind [`SOURCE`] says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -170,7 +161,7 @@ impl Watch {
         let now = self.clock.elapsed();
         let is_time = last.get().is_none_or(|last| now >= last + self.site.config.start.interval.duration());
         if is_time || self.is_due.load(Ordering::Relaxed) {
-            match self.mend(&still).await {
+            match self.mend().await {
                 Ok(true) => last.set(Some(now)),
                 // Messages are under way, and may mend what is wrong.
                 Ok(false) => {}
@@ -183,7 +174,7 @@ impl Watch {
     /// Forgets that images were asked for.
     async fn forget(&self, images: &[ArtifactId]) -> freshmaker::backend::Result<()> {
         for image in images {
-            self.client().documents().await?.remove(MEND, image.as_str()).await?;
+            self.client().documents().await?.remove(mend::KIND, image.as_str()).await?;
         }
         Ok(())
     }
@@ -309,121 +300,6 @@ impl Watch {
             _ => {}
         }
         Ok(())
-    }
-
-    /// Asks for what is missing or stale although nothing has happened; returns whether it could
-    /// look.
-    async fn mend(&self, waiting: &BTreeSet<ArtifactId>) -> Result<bool> {
-        if self.client().overview().await?.messages_waiting != 0 {
-            return Ok(false);
-        }
-        self.is_due.store(false, Ordering::Relaxed);
-        // Before the look: what ends meanwhile may mend what is seen.
-        let mut open = open_builds(self.client()).await?;
-        let trees = self.site.trees()?;
-        let recipes = tokio::task::spawn_blocking(move || Recipes::of_trees(&trees).map_err(|error| error.to_string()));
-        let recipes = recipes.await??;
-        let (read, snapshot) = (self.live.current(), self.registries.snapshot());
-        let revisions = &read.revisions;
-        let look = Look { recipes: &recipes, revisions, records: &self.records, snapshot: &snapshot };
-        let conditions = look.all().await;
-        // What was planned during the look was seen as it was before.
-        open.extend(open_builds(self.client()).await?);
-        let held = self.records.holds().await?;
-        let start = &self.site.config.start;
-        let wrong: Vec<&Condition> = conditions
-            .iter()
-            .filter(|condition| match condition.standing {
-                Standing::Missing => start.missing == Mend::Rebuild,
-                Standing::Stale => start.stale == Mend::Rebuild,
-                _ => false,
-            })
-            .filter(|condition| !held.contains_key(condition.image.as_str()))
-            .filter(|condition| !waiting.contains(&condition.image))
-            .collect();
-        self.tell_unknown(&conditions, &recipes);
-        self.forget_right(&wrong).await?;
-        // What is built already, or waits to be, is looked at when that has ended.
-        let (busy, idle): (Vec<_>, Vec<_>) =
-            wrong.into_iter().partition(|condition| open.contains_key(&condition.image));
-        if !busy.is_empty() {
-            self.is_due.store(true, Ordering::Relaxed);
-        }
-        let (artifacts, remembered): (Vec<_>, Vec<_>) = self.unasked(&idle, &recipes).await?.into_iter().unzip();
-        if artifacts.is_empty() {
-            return Ok(true);
-        }
-        tracing::info!(images = artifacts.len(), "missing or stale images are rebuilt");
-        let event = RebuildRequested { artifacts, dependents: true, requester: Some(SELF.to_owned()) };
-        self.client().send(&event).await?;
-        for document in remembered {
-            self.client().documents().await?.put(document).await?;
-        }
-        Ok(true)
-    }
-
-    /// Logs which images cannot be judged, and has them looked at again soon.
-    fn tell_unknown(&self, conditions: &[Condition], recipes: &Recipes) {
-        // Those of cycles are reported as problems of the tree.
-        let is_unknown =
-            |condition: &&Condition| condition.standing == Standing::Error && recipes.cycle(&condition.image).is_none();
-        let of = |image: &ArtifactId| format!("state of {image}");
-        let unknown: BTreeMap<_, _> = conditions
-            .iter()
-            .filter(is_unknown)
-            .map(|condition| (of(&condition.image), condition.because.join("; ")))
-            .collect();
-        self.said.forget(|key| key.starts_with("state of ") && !unknown.contains_key(key));
-        for condition in conditions.iter().filter(is_unknown) {
-            let why = condition.because.join("; ");
-            if self.said.is_new(&of(&condition.image), &why) {
-                tracing::warn!(image = %condition.image, why, "its state is not known");
-            }
-            self.is_due.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Forgets that images were asked for that are not wrong any more.
-    async fn forget_right(&self, wrong: &[&Condition]) -> freshmaker::backend::Result<()> {
-        let documents = self.client().documents().await?;
-        for document in documents.list(MEND, None, MENDS_MAX).await? {
-            if !wrong.iter().any(|condition| condition.image.as_str() == document.id) {
-                documents.remove(MEND, &document.id).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Leaves out what was asked for today in the same condition, whose parents are what they were
-    /// then, and of which nothing was published since: what a build did not mend, the next one will
-    /// hardly. Returns the images with what is to be remembered of each.
-    async fn unasked(
-        &self,
-        wrong: &[&Condition],
-        recipes: &Recipes,
-    ) -> freshmaker::backend::Result<Vec<(String, NewDocument)>> {
-        let documents = self.client().documents().await?;
-        let (today, read) = (self.clock.now().timestamp() / DAY, self.live.current());
-        let mut unasked = Vec::new();
-        for condition in wrong {
-            let id = condition.image.as_str();
-            let attempt = self.records.of(&condition.image).await?.map(|record| record.attempt);
-            let revision = read.revisions.get(&condition.image);
-            let recipe = id.parse().ok().and_then(|image| recipes.of(&image));
-            let mut parents = BTreeMap::new();
-            for parent in recipe.iter().flat_map(|recipe| &recipe.parents) {
-                parents.insert(parent.image.to_string(), last_seen(self.client(), &parent.image).await?);
-            }
-            let body = json!({ "day": today, "because": condition.because, "revision": revision, "attempt": attempt,
-                "parents": parents });
-            let before = documents.get(MEND, id).await?;
-            if before.as_ref().is_none_or(|before| before.body != body) {
-                let expected = before.map(|before| before.version);
-                let document = NewDocument { expected, ..NewDocument::new(MEND, id, body) };
-                unasked.push((id.to_owned(), document));
-            }
-        }
-        Ok(unasked)
     }
 
     async fn tree(&self) {

@@ -125,7 +125,8 @@ impl FilesCatalog {
     }
 
     /// Adds what another catalog knows, such as that of another tree. Of an image that both build,
-    /// the recipe of this one counts, and the other is a problem. The policy stays as it is.
+    /// the recipe of this one counts, and the other is a problem. The other's policy counts if this
+    /// one has none.
     ///
     /// Short names and aliases have their meaning within a tree: by its whole name, a file means an
     /// image of another tree.
@@ -168,6 +169,9 @@ impl FilesCatalog {
             other.graph.insert(Artifact::new(theirs.id, theirs.kind));
         }
         self.graph.merge(&other.graph);
+        if self.policy.is_empty() {
+            self.policy = other.policy;
+        }
         self.problems.append(&mut other.problems);
         self.remarks.append(&mut other.remarks);
         self.passed_over.extend(other.passed_over);

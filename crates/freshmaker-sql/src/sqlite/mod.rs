@@ -14,6 +14,7 @@ mod load;
 mod prepared;
 #[path = "../queries/query.rs"]
 mod query;
+mod queue;
 #[path = "../queries/reads.rs"]
 mod reads;
 #[path = "../queries/sweep.rs"]
@@ -25,6 +26,7 @@ mod write;
 
 use self::file::Identity;
 use self::load::Stored;
+use self::queue::Queue;
 use crate::versions::{Tables, applied, tables, upgrade};
 use crate::{progress, rows, schema, text};
 use async_trait::async_trait;
@@ -44,7 +46,7 @@ use freshmaker::time::{Timestamp, from_micros, to_micros};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 type Connection = SqliteConnection;
@@ -89,7 +91,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 pub struct SqliteStorage {
     /// `None` is in memory.
     path: Option<PathBuf>,
-    session: Arc<Mutex<Session>>,
+    queue: Queue<Session>,
     clock: Arc<dyn Clock>,
 }
 
@@ -137,7 +139,7 @@ impl SqliteStorage {
     }
 
     fn at(path: PathBuf) -> Result<Self> {
-        Ok(Self { session: Session::open(Some(&path))?, path: Some(path), clock: Arc::new(SystemClock) })
+        Ok(Self { queue: Queue::new(Session::open(Some(&path))?), path: Some(path), clock: Arc::new(SystemClock) })
     }
 
     /// Opens a database in memory, which ends with the storage and which no other process sees.
@@ -145,7 +147,7 @@ impl SqliteStorage {
     /// # Errors
     /// [`Unavailable`](Remedy::Unavailable) if SQLite has no memory for it.
     pub fn in_memory() -> Result<Self> {
-        Ok(Self { session: Session::open(None)?, path: None, clock: Arc::new(SystemClock) })
+        Ok(Self { queue: Queue::new(Session::open(None)?), path: None, clock: Arc::new(SystemClock) })
     }
 
     /// Returns the same with another clock than that of the machine: leases end and moments are
@@ -162,16 +164,16 @@ impl SqliteStorage {
 
     /// Runs a piece of work on the connection to its end, whatever becomes of the future.
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Session) -> Result<T> + Send + 'static) -> Result<T> {
-        let (session, path) = (Arc::clone(&self.session), self.path.clone());
-        let running = tokio::task::spawn_blocking(move || {
-            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.path.clone();
+        let running = self.queue.run(move |session| {
             session.mend(path.as_deref())?;
-            let done = work(&mut session)?;
+            let done = work(session)?;
             // Only now: what was written into a file that is not there any more is not stored.
             session.must_be_at(path.as_deref())?;
             Ok(done)
         });
-        running.await.unwrap_or_else(|error| Err(Error::new(Remedy::Unclear, PLACE, error)))
+        let lost = || Error::new(Remedy::Unclear, PLACE, "the work on the connection was not ended");
+        running.await.unwrap_or_else(|| Err(lost()))
     }
 
     /// Changes something.
@@ -321,9 +323,9 @@ impl StorageUpkeep for SqliteStorage {
 }
 
 impl Session {
-    fn open(path: Option<&Path>) -> Result<Arc<Mutex<Self>>> {
+    fn open(path: Option<&Path>) -> Result<Self> {
         let file = path.map(Identity::of).transpose()?;
-        Ok(Arc::new(Mutex::new(Self { connection: connect(path)?, file, lock: None })))
+        Ok(Self { connection: connect(path)?, file, lock: None })
     }
 
     fn must_be_at(&self, path: Option<&Path>) -> Result<()> {

@@ -42,7 +42,7 @@ async fn with_rows() -> SqliteStorage {
 }
 
 fn on<T>(storage: &SqliteStorage, work: impl FnOnce(&mut SqliteConnection) -> T) -> T {
-    work(&mut storage.session.lock().unwrap().connection)
+    work(&mut storage.queue.session().connection)
 }
 
 #[derive(QueryableByName)]

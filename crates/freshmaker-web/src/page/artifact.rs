@@ -2,6 +2,7 @@
 //! builds.
 
 use super::answer;
+use super::build::outlook;
 use super::frame::{Frame, Place};
 use super::past::{Past, look_back};
 use super::states::Chip;
@@ -15,7 +16,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use freshmaker::backend::{BuildFilter, EventFilter, Paging};
 use freshmaker::plan::Explanation;
-use freshmaker::rebuild::{BuildId, BuildRecord, EventId, EventRecord};
+use freshmaker::rebuild::{BuildId, BuildRecord, EventId, EventRecord, ExpectedBuild, WaitingFor};
 use freshmaker::{ArtifactId, Plan};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -37,6 +38,9 @@ const ANSWER_MAX: usize = 2000;
 #[template(path = "artifact.html")]
 struct ArtifactPage {
     frame: Frame,
+    /// What its newest build waits for, and when that is expected to end.
+    waits: Option<WaitingFor>,
+    expected: Option<ExpectedBuild>,
     id: ArtifactId,
     builds: Vec<BuildRecord>,
     answers: Vec<Answer>,
@@ -120,7 +124,13 @@ pub(crate) async fn page(visit: Visit, Name(id): Name) -> Result<Response, Probl
         Some(event) => format!("api/3/artifacts/{path}/explain?event={event}"),
         None => format!("api/3/artifacts/{path}"),
     };
+    let (waits, expected) = match builds.first() {
+        Some(newest) => outlook(&visit, newest).await?,
+        None => (None, None),
+    };
     let page = ArtifactPage {
+        waits,
+        expected,
         frame: visit.frame(Place::Other, text::plain(id.as_str())).json(json).live(after),
         all_builds: format!("artifact={path}"),
         id,

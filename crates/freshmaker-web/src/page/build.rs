@@ -11,9 +11,10 @@ use crate::problem::Problem;
 use askama::Template;
 use axum::response::Response;
 use freshmaker::backend::{BuildCount, BuildFilter, Paging};
+use freshmaker::plan::Mark;
 use freshmaker::rebuild::{
-    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Cause, DependencyKind, RowKey, Transition,
-    WaitingFor,
+    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Cause, DependencyKind, ExpectedBuild, RowKey,
+    Transition, WaitingFor,
 };
 
 /// The most builds that are listed of those that are needed, and of those that wait.
@@ -28,6 +29,7 @@ struct BuildPage {
     frame: Frame,
     build: BuildRecord,
     waits: Option<WaitingFor>,
+    expected: Option<ExpectedBuild>,
     causes: Vec<Cause>,
     needs: Vec<Needed>,
     needs_hidden: usize,
@@ -100,6 +102,7 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     let title = format!("Build {id}: {}", text::plain(build.key.artifact.as_str()));
     let page = BuildPage {
         frame: visit.frame(Place::Builds, title).json(format!("api/3/builds/{id}")).live(after),
+        expected: outlook(&visit, &build).await?.1,
         build,
         waits,
         causes: links.causes,
@@ -114,6 +117,20 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
         may_preview: visit.may(Allowed::REBUILDERS),
     };
     answer(&visit, &page)
+}
+
+/// What a build waits for, and when it is expected to end, as far as that is known.
+pub(super) async fn outlook(
+    visit: &Visit,
+    build: &BuildRecord,
+) -> Result<(Option<WaitingFor>, Option<ExpectedBuild>), Problem> {
+    if build.state.is_terminal() {
+        return Ok((None, None));
+    }
+    let open = visit.web.open().await?;
+    let is_waiting = Mark::from(build.state) == Mark::Waiting;
+    let waits = is_waiting.then(|| open.rows.waiting(Some(&open.forecast)).of(build.id)).flatten();
+    Ok((waits, open.forecast.build(build.id).copied()))
 }
 
 /// The rows of builds; not more than are shown.

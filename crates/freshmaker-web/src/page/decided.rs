@@ -1,6 +1,7 @@
 //! Earlier decisions of people about an event: by whom, when, and the event that followed.
 
 use super::visit::Visit;
+use crate::audit::{AuditRow, Outcome, Part};
 use crate::problem::Problem;
 use freshmaker::backend::{EventFilter, Paging};
 use freshmaker::client::Client;
@@ -8,6 +9,9 @@ use freshmaker::event::Message;
 use freshmaker::rebuild::{EventId, EventRecord};
 use freshmaker::time::Timestamp;
 use std::collections::BTreeSet;
+
+/// The most rows of the audit log that are searched for who did something.
+const LOOKED_AT: u32 = 200;
 
 /// A decision, of which there is one message.
 #[derive(Clone, Debug)]
@@ -43,8 +47,15 @@ impl Decided {
 /// event, so the name is from the audit log; it is not there for what another program confirmed.
 pub(crate) async fn confirmation(visit: &Visit, event: EventId) -> Result<Option<Decided>, Problem> {
     let Some(decided) = Decided::of(visit, &Client::confirmation(event)).await? else { return Ok(None) };
-    let by = visit.web.who_did("confirm", &format!("event {event}, ")).await?;
+    let by = who_did(visit, "confirm", &format!("event {event}, ")).await?;
     Ok(Some(Decided { by, ..decided }))
+}
+
+/// Who did this last, as far as the newest rows of the audit log say: `on` is how its text begins.
+async fn who_did(visit: &Visit, what: &str, on: &str) -> Result<Option<String>, Problem> {
+    let rows = visit.web.ask(visit.web.audit().list(Part::Writes, None, LOOKED_AT)).await?;
+    let is_it = |row: &AuditRow| row.what == what && row.on.starts_with(on) && row.outcome == Outcome::Done;
+    Ok(rows.into_iter().map(|(_, row)| row).find(is_it).map(|row| row.who))
 }
 
 /// Of these events those whose plans were confirmed.

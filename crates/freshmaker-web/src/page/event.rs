@@ -16,6 +16,8 @@ use askama::Template;
 use axum::response::Response;
 use freshmaker::backend::{BuildFilter, Paging};
 use freshmaker::client::{Client, MarkGroup, RetryPart};
+use freshmaker::event::Event;
+use freshmaker::handler::RebuildRequested;
 use freshmaker::plan::Mark;
 use freshmaker::rebuild::{
     BuildId, BuildRecord, BuildState, EventForecast, EventId, EventRecord, RowKey, Transition, Waiting, WaitingFor,
@@ -97,6 +99,11 @@ impl EventPage {
     /// From the decision to the end.
     fn took(&self, end: &Timestamp) -> Duration {
         since(*end, self.event.created_at)
+    }
+
+    /// Whether somebody asked for it, and nothing changed.
+    fn is_asked_for(&self) -> bool {
+        self.event.envelope.requester.is_some() || self.event.envelope.kind == RebuildRequested::KIND
     }
 
     /// What did not end well, for the button that retries it.
@@ -216,10 +223,13 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
 async fn groups(
     visit: &Visit,
     event: EventId,
-    marks: Vec<MarkGroup>,
+    mut marks: Vec<MarkGroup>,
     waiting: &Waiting<'_>,
 ) -> Result<Vec<Group>, Problem> {
     let web = &visit.web;
+    // What failed by itself is the cause of the rest.
+    let is_followed = |group: &MarkGroup| group.reason_code == states::DEPENDENCY_FAILED;
+    marks.sort_by_key(|group| (group.mark != Mark::Failed, is_followed(group)));
     let mut groups = Vec::with_capacity(marks.len());
     for group in marks {
         let states: Vec<_> = group.filter.states.iter().map(|state| state.as_str()).collect();

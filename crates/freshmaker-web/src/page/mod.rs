@@ -44,7 +44,9 @@ pub(crate) use problem::Reader;
 use crate::auth::Allowed;
 use crate::problem::{Problem, ProblemCode};
 use crate::routes::PageRoute;
+use crate::web::Web;
 use askama::Template;
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -59,6 +61,19 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
      form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
 );
+
+/// What pages keep between requests.
+#[derive(Debug, Default)]
+pub(crate) struct Pages {
+    alarms: overview::Alarms,
+}
+
+impl Pages {
+    /// Whoever reads a page, if that is what a request is for.
+    pub(crate) fn reader(&self, web: &Web, request: &Request) -> Option<Reader> {
+        Reader::of(web, request)
+    }
+}
 
 /// The pages, and what their forms do.
 pub(crate) fn routes() -> Vec<PageRoute> {

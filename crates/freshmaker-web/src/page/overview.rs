@@ -8,12 +8,12 @@ use super::frame::{Frame, Place};
 use super::visit::Visit;
 use super::{events, links, states, text};
 use crate::api::systems::open_counts;
-use crate::open::Open;
+use crate::open::{Kept, Open};
 use crate::problem::Problem;
 use askama::Template;
 use axum::response::Response;
 use freshmaker::backend::{BuildCount, EventFilter, Overview, Paging};
-use freshmaker::client::{Client, Pause, Stuck, StuckSubject};
+use freshmaker::client::{Client, FailureGroup, Pause, Stuck, StuckSubject};
 use freshmaker::plan::Mark;
 use freshmaker::rebuild::{BuildId, EventForecast, EventId, EventRecord, EventState};
 use freshmaker::time::earlier;
@@ -28,6 +28,21 @@ const ALARMS_MAX: usize = 5;
 
 /// The most events that are shown.
 const EVENTS_MAX: u32 = 15;
+
+/// After this time without a change something is stuck.
+const STUCK: Duration = Duration::from_secs(15 * 60);
+
+/// How long readings for alarms are used for other requests. What is stuck is asked for build by
+/// build, and thousands of rows may be read for what failed.
+const STUCK_KEPT: Duration = Duration::from_secs(10);
+const FAILURES_KEPT: Duration = Duration::from_secs(1);
+
+/// What the alarms are made of, as it was read last.
+#[derive(Debug, Default)]
+pub(crate) struct Alarms {
+    stuck: Kept<Vec<Stuck>>,
+    failures: Kept<Vec<FailureGroup>>,
+}
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -132,10 +147,17 @@ async fn alarms(visit: &Visit, overview: &Overview) -> Result<Vec<Alarm>, Proble
     let web = &visit.web;
     let client = web.client();
     let mut alarms = Vec::new();
-    let since = earlier(web.now(), NEWS);
-    for group in web.failures_since(since).await?.iter().take(ALARMS_MAX) {
-        let newest = group.newest.as_ref().map_or("", |build| build.reason.text.as_str());
-        let text = format!("{} failed in {}: {newest}", text::count(&group.count, "artifact"), group.system);
+    let (since, lately) = (earlier(web.now(), NEWS), &web.pages().alarms);
+    let failures = lately.failures.get(web, FAILURES_KEPT, web.ask(client.failures(Some(since)))).await?;
+    for group in failures.iter().take(ALARMS_MAX) {
+        let newest = group.newest.as_ref();
+        let (artifact, why) =
+            newest.map_or(("", ""), |build| (build.key.artifact.as_str(), build.reason.text.as_str()));
+        let others = match group.count {
+            0 | 1 => String::new(),
+            count => format!(" and {}", text::count(&(count - 1), "other artifact")),
+        };
+        let text = format!("{}{others} failed in {}: {why}", text::plain(artifact), group.system);
         alarms.push(Alarm::new("fail", text, "Mend the cause, then retry.", "failures", "failures"));
     }
     for event in failed_events(visit, Some(since), ALARMS_MAX).await? {
@@ -160,7 +182,8 @@ async fn alarms(visit: &Visit, overview: &Overview) -> Result<Vec<Alarm>, Proble
         ));
     }
     alarms.extend(web.ask(client.pauses()).await?.iter().take(ALARMS_MAX).map(Alarm::of_pause));
-    alarms.extend(visit.web.stuck().await?.iter().filter_map(Alarm::of_stuck).take(ALARMS_MAX));
+    let stuck = lately.stuck.get(web, STUCK_KEPT, web.ask(client.stuck(STUCK))).await?;
+    alarms.extend(stuck.iter().filter_map(Alarm::of_stuck).take(ALARMS_MAX));
     Ok(alarms)
 }
 

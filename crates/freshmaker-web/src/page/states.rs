@@ -35,6 +35,9 @@ pub(crate) const CONFIRMED: Chip = Chip::new("same", "CONFIRMED");
 /// An event that waits for a person.
 pub(crate) const ASKS: &str = "ask_first";
 
+/// The code of builds that failed because of what they depend on.
+pub(crate) const DEPENDENCY_FAILED: &str = "dependency_failed";
+
 pub(crate) fn event(event: &EventRecord) -> Chip {
     let (class, word) = match event.state {
         EventState::Initialized => ("wait", "INITIALIZED"),

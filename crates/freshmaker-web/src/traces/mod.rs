@@ -8,18 +8,18 @@
 //! process dies in between, the same spans are sent once more.
 
 mod config;
+mod ended;
 mod otlp;
-mod rows;
 mod spans;
 
 pub use config::{TraceConfig, TraceSettings};
 
+use ended::Ended;
 use freshmaker::backend::{Clock, Document, Error, NewDocument, Remedy, Result};
 use freshmaker::client::Client;
 use freshmaker::time::{Timestamp, later};
 use freshmaker_net::Http;
 use reqwest::header::HeaderMap;
-use rows::Ended;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;

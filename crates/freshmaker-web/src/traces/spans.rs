@@ -1,7 +1,7 @@
 //! Rows as spans, with the names of the conventions for CI/CD (semantic conventions 1.43).
 
 use super::TraceConfig;
-use super::rows::Beside;
+use crate::rows::Beside;
 use freshmaker::Reason;
 use freshmaker::artifact::Nvr;
 use freshmaker::rebuild::{

@@ -1,13 +1,16 @@
 //! The dashboard and the alerts name metrics, labels and routes that exist.
 
 use super::support::{Service, ask, request};
+use freshmaker::handler::rebuild_dependents;
 use freshmaker::rebuild::{Failure, FailureClass};
+use freshmaker_sql::SqliteStorage;
 use freshmaker_testing::world::message;
 use freshmaker_web::axum::Router;
 use freshmaker_web::axum::http::Method;
 use freshmaker_web::{Config, router};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 const DASHBOARD: &str = include_str!("../../observability/dashboard.json");
@@ -176,4 +179,23 @@ async fn failures_and_shared_builds_are_told_apart() {
     service.settle().await;
     let after = metrics(&service.router).await;
     assert_eq!((observed(&before), observed(&after)), ([2.0; 4], [3.0, 3.0, 3.0, 2.0]), "a failure is no fix");
+}
+
+/// The row of a message was damaged after its event was planned.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_read_keeps_no_metric_away() {
+    use diesel::connection::SimpleConnection;
+    use diesel::{Connection, SqliteConnection};
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("rows.sqlite");
+    let mut service = Service::open();
+    let storage = Arc::new(SqliteStorage::open(&path).unwrap().with_clock(service.world.clock.clone()));
+    service.engine = service.world.builder().storage(storage).on(rebuild_dependents).build().unwrap();
+    let router = started_anew(&service);
+    let message = service.push("base").await;
+    let ended = async { drop(service.engine.client().wait_for_message(&message).await.unwrap()) };
+    service.engine.run_until(ended).await.unwrap();
+    let mut beside = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    beside.batch_execute("PRAGMA ignore_check_constraints = ON; UPDATE inbox SET state = 99").unwrap();
+    assert_eq!(observed(&metrics(&router).await), [0.0, 1.0, 1.0, 1.0]);
 }

@@ -6,7 +6,7 @@ use freshmaker::backend::{BuildFilter, Paging};
 use freshmaker::client::RetryPart;
 use freshmaker::handler::{ImagePushed, rebuild_dependents};
 use freshmaker::rebuild::{BuildState, EventId, Failure, FailureClass};
-use freshmaker::{Artifact, ArtifactKind, Context, Decision, EdgeKind};
+use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, Context, Decision, EdgeKind};
 use freshmaker_testing::world::until;
 use freshmaker_web::axum::http::Method;
 use freshmaker_web::{Config, PageConfig, Role};
@@ -87,7 +87,7 @@ async fn what_was_built_well_since_is_no_failure() {
         fail_next(&service, "app");
         pushed(&service).await;
     }
-    let alarm = "1 artifact failed in builder";
+    let alarm = "app failed in builder";
     assert!(page(&service, "/").await.contains(alarm), "two failed builds of one artifact");
     let failures = page(&service, "/failures").await;
     assert!(failures.contains("data-l=\"artifacts\">1</td>"), "{failures}");
@@ -339,5 +339,40 @@ async fn the_script_notices_when_the_page_is_old() {
     let script = text(&service.get(&resolved("/", script)).await);
     for part in ["AbortSignal.timeout(", "!answer.ok", "\"alive\"", "Not up to date since"] {
         assert!(script.contains(part), "{part}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cause_of_failures_comes_before_what_follows_from_it() {
+    let service = service();
+    wide(&service, 61, |number| format!("image-{number}"));
+    fail_next(&service, "image-0");
+    pushed(&service).await;
+    let event = page(&service, &format!("/events/{}", newest(&service).await)).await;
+    let place = |text: &str| event.find(text).unwrap_or_else(|| panic!("no {text:?} in {event}"));
+    assert!(place("no space") < place("because its dependency"), "{event}");
+    let overview = page(&service, "/").await;
+    assert!(overview.contains("image-0 failed in builder: no space"), "{overview}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_open_says_when_it_is_expected_to_end() {
+    let service = service();
+    let client = service.engine.client();
+    let mut graph = ArtifactGraph::new();
+    graph.insert(Artifact::new("base", ArtifactKind::Image));
+    let estimate = Duration::from_secs(600);
+    graph.insert(Artifact::new("app", ArtifactKind::Image).with_source("x", None).with_estimate(estimate));
+    graph.depend("app", "base", EdgeKind::ParentImage).unwrap();
+    service.world.catalog.set(graph);
+    let message = service.push("base").await;
+    service.engine.run_until(async { drop(client.wait_until_handled(&message).await.unwrap()) }).await.unwrap();
+    let id = service.get("/api/3/builds").await.json()["items"][0]["id"].as_i64().unwrap();
+    for path in [format!("/builds/{id}"), "/artifacts/app".to_owned()] {
+        assert!(page(&service, &path).await.contains("Expected to end <time"), "{path}");
+    }
+    service.settle().await;
+    for path in [format!("/builds/{id}"), "/artifacts/app".to_owned()] {
+        assert!(!page(&service, &path).await.contains("Expected to end"), "{path} has ended");
     }
 }

@@ -7,6 +7,7 @@ mod job;
 mod recipe;
 mod same;
 mod tar;
+mod zstd;
 
 use crate::fix::FixAvailable;
 use crate::records::{Record, Records};

@@ -113,3 +113,20 @@ async fn images_without_a_registry_are_refused() {
     assert_eq!(status, 1);
     has(&err, "is there already");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_for_a_new_configuration_contradict_no_other() {
+    let world = one("", "").await;
+    let host = world.host();
+    let file = world.tree().join("image_service.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("plain_http = true", "plain_http = false")).unwrap();
+    for (options, wanted) in [
+        (vec!["serve", "--registry", "r.example.org"], "names images otherwise than --registry says"),
+        (vec!["serve", "--registry", host.as_str(), "--plain-http"], "plain_http = true"),
+    ] {
+        let (status, _, error) = world.run(&options);
+        assert_eq!(status, 1);
+        has(&error, wanted);
+    }
+}

@@ -223,6 +223,18 @@ impl World {
         panic!("never {what}: {status:#}");
     }
 
+    /// Waits until the service has logged a text. Nothing is asked of the registry meanwhile.
+    pub(crate) async fn logged(&self, text: &str) {
+        let mut pauses = tokio::time::interval(PAUSE);
+        for _ in 0..TRIES {
+            pauses.tick().await;
+            if self.log().contains(text) {
+                return;
+            }
+        }
+        panic!("never logged: {text}");
+    }
+
     /// Waits until all images are fresh, and nothing is left to do.
     pub(crate) async fn settled(&self) -> Value {
         self.until("settled", |status| is_idle(status) && all(status, "fresh")).await

@@ -1,7 +1,11 @@
 //! When images are rebuilt: quiet periods, freezes, fixes that cannot wait, and what is remembered.
 
 use crate::support::{Builder, World, has, is_idle, standing};
+use freshmaker_testing::http::Reply;
 use serde_json::Value;
+
+/// How often something is tried that a busy machine can be too slow for.
+const TRIES: usize = 5;
 
 /// Two images on one base.
 async fn pair() -> World {
@@ -57,16 +61,40 @@ async fn a_group_has_a_quiet_period_of_its_own() {
     ["app", "shop"].iter().for_each(|name| world.recipe(name, "FROM @/base:2\n"));
     world.until("rebuilt", |status| is_idle(status) && world.builds_of("shop") > 2).await;
     world.settled().await;
-    let builds = world.builds_of("shop");
     assert!(!world.log().contains("which images have to wait is not known"), "{}", world.log());
 
     world.configure(&Builder::Test, "", &group("2"));
     world.reload();
     world.until("read again", |_| world.log().contains("the configuration is read again")).await;
-    world.push("base:2", &["base three"]).await;
-    world.until("rebuilt after its period", |_| world.builds_of("shop") > builds).await;
+    let mut why = String::new();
+    // A machine that is busy may handle the push after the period, when nothing has to wait.
+    for push in 0..TRIES {
+        let builds = world.builds_of("shop");
+        world.push("base:2", &[&format!("base two, push {push}")]).await;
+        world.until("rebuilt after its period", |_| world.builds_of("shop") > builds).await;
+        world.settled().await;
+        why = world.good(&["why", "shop"]);
+        if why.contains("base:2 has been the same for 2 s") {
+            return;
+        }
+    }
+    panic!("it never waited: {why}");
+}
+
+/// A look at all images sees the new base, and the poll before it did not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_period_counts_before_a_poll_has_told_of_a_base() {
+    let world = pair().await;
+    let looks = "[start]\ninterval = 0\n";
+    let group = format!("{looks}[[quiet]]\nimages = [\"{}/shop\"]\nperiod = 3600\n", world.host());
+    world.configure(&Builder::Test, "", &group);
+    world.serve();
     world.settled().await;
-    has(&world.good(&["why", "shop"]), "base:2 has been the same for 2 s");
+    world.fake_registry().next("HEAD /v2/base/manifests", Reply::new(500));
+    world.push("base:1", &["base two"]).await;
+    world.logged("status 500").await;
+    let status = world.until("rebuilt", |status| is_idle(status) && standing(status, "app") == "fresh").await;
+    assert_eq!((standing(&status, "shop"), world.builds_of("app"), world.builds_of("shop")), ("stale", 2, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

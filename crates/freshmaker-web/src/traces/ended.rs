@@ -1,15 +1,14 @@
-//! What has ended, and the rows that its spans are made of.
+//! What has ended, and its spans.
 
 use super::TraceConfig;
 use super::spans::{Span, Writer};
-use freshmaker::backend::{BuildFilter, EventFilter, Page, Paging, Remedy, Result};
+use crate::rows::{Beside, received_at};
+use freshmaker::backend::{BuildFilter, EventFilter, Page, Paging, Result};
 use freshmaker::client::Client;
-use freshmaker::rebuild::{
-    AttemptRecord, BuildId, BuildRecord, EventId, EventRecord, EventState, Notification, PublicBuildState, RowKey,
-};
+use freshmaker::rebuild::{BuildId, BuildRecord, EventId, EventState, Notification, PublicBuildState, RowKey};
 use freshmaker::time::Timestamp;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// How many of the newest events are searched if changes are missing.
 const SEARCHED: usize = 10_000;
@@ -19,14 +18,6 @@ const SEARCHED: usize = 10_000;
 pub(super) struct Ended {
     events: BTreeSet<EventId>,
     builds: BTreeSet<BuildId>,
-}
-
-/// Rows beside builds.
-#[derive(Debug, Default)]
-pub(super) struct Beside {
-    /// The events that caused each build, the first of them first.
-    pub(super) causes: BTreeMap<BuildId, Vec<EventId>>,
-    pub(super) attempts: BTreeMap<BuildId, Vec<AttemptRecord>>,
 }
 
 impl Ended {
@@ -83,30 +74,8 @@ fn is_end(state: PublicBuildState) -> bool {
     matches!(state, PublicBuildState::Done | PublicBuildState::Failed | PublicBuildState::Canceled)
 }
 
-impl Beside {
-    async fn of(client: &Client, builds: Vec<BuildId>) -> Result<Self> {
-        let mut beside = Self::default();
-        for cause in client.links(builds.clone()).await?.causes {
-            beside.causes.entry(cause.build).or_default().push(cause.event);
-        }
-        for attempt in client.attempts_of(builds).await? {
-            beside.attempts.entry(attempt.build).or_default().push(attempt);
-        }
-        Ok(beside)
-    }
-}
-
 /// All builds of a filter.
 async fn builds(client: &Client, filter: BuildFilter) -> Result<Vec<BuildRecord>> {
     let page = |paging| client.builds(filter.clone(), paging);
     Ok(Paging::first(Paging::LIMIT_MAX).collect(usize::MAX, page).await?.items)
-}
-
-/// When the message of an event was received, if it is still kept.
-async fn received_at(client: &Client, event: &EventRecord) -> Result<Option<Timestamp>> {
-    match client.message(&event.source, &event.message_id).await {
-        Ok(message) => Ok(Some(message.received_at)),
-        Err(error) if matches!(error.remedy, Remedy::NotFound | Remedy::Corrupt) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
