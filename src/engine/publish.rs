@@ -218,19 +218,20 @@ impl Place<'_> {
     ///
     /// If the bus has no position yet, it gets that of the slowest registered bus, or the position
     /// before the oldest notification that is kept. All registered buses without a position get
-    /// theirs in the same commit, and buses that are no longer registered lose theirs, so that they
-    /// do not keep notifications for ever.
+    /// theirs in the same commit, before anything more is published, so that a new one misses
+    /// nothing from then on; and buses that are no longer registered lose theirs, so that they do
+    /// not keep notifications for ever.
     async fn position(&self, partition: &Partition) -> Result<Option<i64>, Error> {
         let registered = |name: &str| name == self.name || self.core.buses.contains_key(name);
         let (kept, gone): (Vec<_>, Vec<_>) = partition.buses.iter().partition(|(name, _)| registered(name));
         let known = partition.buses.get(self.name).copied();
-        if known.is_some() && gone.is_empty() {
+        let names = self.core.buses.keys().map(String::as_str).chain([self.name]);
+        let new: BTreeSet<_> = names.filter(|name| !partition.buses.contains_key(*name)).collect();
+        if gone.is_empty() && new.is_empty() {
             return Ok(known);
         }
         let slowest = |buses: &[(&String, &i64)]| buses.iter().map(|(_, position)| **position).min();
         let begin = slowest(&kept).or_else(|| slowest(&gone)).unwrap_or(partition.trimmed);
-        let names = self.core.buses.keys().map(String::as_str).chain([self.name]);
-        let new: BTreeSet<_> = names.filter(|name| !partition.buses.contains_key(*name)).collect();
         let mut changes: Vec<_> = new.into_iter().map(|name| self.at(name, Some(begin))).collect();
         for (name, _) in gone {
             let partition = self.number;

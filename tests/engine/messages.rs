@@ -4,7 +4,7 @@ use crate::each;
 use freshmaker::backend::{Paging, Remedy};
 use freshmaker::client::Sent;
 use freshmaker::rebuild::{EventState, InboxState};
-use freshmaker::{Context, Decision, Engine, HandlerResult, Message};
+use freshmaker::{Context, Decision, Engine, Event, HandlerResult, Message};
 use freshmaker_testing::world::{Pushed, World, builds, events, message, only, pushed};
 
 /// The handler of the README.
@@ -151,4 +151,32 @@ async fn changes_are_told_in_their_order() {
     let published: Vec<_> = world.bus.published().iter().map(|message| message.id.clone()).collect();
     assert_eq!(published.len(), told.len(), "buses hear the same");
     assert!(!subscription.take_missed(), "nothing was removed before it was read");
+}
+
+/// What a person asks for.
+#[derive(Debug, serde::Deserialize, serde::Serialize)]
+struct Asked {
+    image: String,
+}
+
+impl Event for Asked {
+    const KIND: &'static str = "test.asked";
+
+    fn manual(&self) -> bool {
+        true
+    }
+}
+
+/// A header names the person who has asked a client, and nobody else can write it.
+#[tokio::test(start_paused = true)]
+async fn a_sender_on_a_bus_names_no_requester_by_a_header() {
+    let world = World::new();
+    let asked = async |asked: Asked, _: Context| Ok(Decision::Skip(asked.image));
+    let engine = world.builder().on(asked).build().unwrap();
+    let mut sent = message("m1", "test.asked", r#"{"image": "base"}"#);
+    sent.headers.insert(Message::REQUESTER.to_owned(), "root".to_owned());
+    world.bus.send(sent);
+    world.settle(&engine).await;
+    let event = events(&engine.client()).await.remove(0);
+    assert_eq!((event.envelope.manual, event.envelope.requester), (true, None));
 }

@@ -206,3 +206,20 @@ async fn a_bus_that_is_no_longer_registered_loses_its_position() {
         assert_eq!(buses().await, ["bus"]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_bus_gets_what_comes_from_now_on() {
+    for world in each() {
+        let one = world.builder().on(rebuild).build().unwrap();
+        one.client().send(&pushed("base")).await.unwrap();
+        world.settle(&one).await;
+        let before: BTreeSet<_> = ids(&world.bus.published()).into_iter().collect();
+        let new = Arc::new(MemoryBus::new());
+        let both = world.builder().bus("new", new.clone()).on(rebuild).build().unwrap();
+        both.client().send_as("again", &pushed("base")).await.unwrap();
+        world.settle(&both).await;
+        let all: BTreeSet<_> = ids(&world.bus.published()).into_iter().collect();
+        let heard: BTreeSet<_> = ids(&new.published()).into_iter().collect();
+        assert!(!before.is_empty() && heard == &all - &before, "{heard:?}");
+    }
+}

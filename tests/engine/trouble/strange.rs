@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use freshmaker::backend::{
     BuildRequest, BuildSystem, Bus, Capabilities, Clock, Delivery, DeliveryTag, Error, Found, Remedy, Result,
 };
-use freshmaker::rebuild::{EventState, ExternalId, InboxState, Observed, Output};
+use freshmaker::rebuild::{EventState, ExternalId, Failure, FailureClass, InboxState, Observed, Output};
 use freshmaker::time::Timestamp;
 use freshmaker::{Artifact, ArtifactKind, Context, Decision, EdgeKind, Engine, HandlerResult, Message};
 use freshmaker_testing::world::{Pushed, World, builds, graph, message, pushed};
@@ -22,7 +22,7 @@ struct Careless {
     jobs: Mutex<Vec<String>>,
     canceled: Mutex<Vec<String>>,
     looked: AtomicUsize,
-    finds: fn(&[String]) -> Vec<String>,
+    finds: fn(&[String]) -> Vec<(String, Observed)>,
 }
 
 #[async_trait]
@@ -45,7 +45,7 @@ impl BuildSystem for Careless {
     async fn find(&self, _: &BuildRequest, _: Timestamp) -> Result<Vec<Found>> {
         self.looked.fetch_add(1, Ordering::Relaxed);
         let found = (self.finds)(&self.jobs.lock().unwrap());
-        Ok(found.into_iter().map(|job| Found { external: ExternalId::new(job), observed: Observed::Running }).collect())
+        Ok(found.into_iter().map(|(job, observed)| Found { external: ExternalId::new(job), observed }).collect())
     }
 
     async fn status(&self, ids: &[ExternalId]) -> Result<Vec<Found>> {
@@ -66,7 +66,7 @@ impl BuildSystem for Careless {
 }
 
 /// Three images are rebuilt by a careless system; returns which jobs it was asked to cancel.
-async fn canceled_of(finds: fn(&[String]) -> Vec<String>) -> Vec<String> {
+async fn canceled_of(finds: fn(&[String]) -> Vec<(String, Observed)>) -> Vec<String> {
     let mut graph = graph();
     for id in ["one", "other"] {
         graph.insert(Artifact::new(id, ArtifactKind::Image).with_source(id, None));
@@ -87,13 +87,23 @@ async fn canceled_of(finds: fn(&[String]) -> Vec<String>) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_found_twice_is_one_job() {
-    let twice = |jobs: &[String]| vec![jobs[0].clone(), jobs[0].clone()];
+    let twice = |jobs: &[String]| vec![(jobs[0].clone(), Observed::Running), (jobs[0].clone(), Observed::Running)];
     assert_eq!(canceled_of(twice).await, [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_jobs_the_one_that_has_not_failed_is_kept() {
+    let found = |jobs: &[String]| {
+        let failed = Failure::new(FailureClass::Infrastructure, "no space left");
+        vec![("a-failed-one".to_owned(), Observed::Failed(failed)), (jobs[0].clone(), Observed::Running)]
+    };
+    assert_eq!(canceled_of(found).await, ["a-failed-one"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn jobs_of_other_attempts_are_left_alone() {
-    assert_eq!(canceled_of(|jobs| jobs.to_vec()).await, [""; 0]);
+    let all = |jobs: &[String]| jobs.iter().map(|job| (job.clone(), Observed::Running)).collect();
+    assert_eq!(canceled_of(all).await, [""; 0]);
 }
 
 /// Has always something to say, or says at once that there is nothing.

@@ -3,15 +3,18 @@
 use super::{Mood, Trouble, Troubled, image, rebuild};
 use crate::each;
 use async_trait::async_trait;
-use freshmaker::backend::{BuildRequest, BuildSystem, Capabilities, Clock, Error, Found, Paging, Remedy, Result};
+use freshmaker::backend::{
+    BuildRequest, BuildSystem, Bus, Capabilities, Clock, Delivery, DeliveryTag, Error, Found, Paging, Remedy, Result,
+};
 use freshmaker::client::Client;
 use freshmaker::memory::{MemoryBuildSystem, MemoryBus};
 use freshmaker::rebuild::{BuildId, ExternalId};
 use freshmaker::time::Timestamp;
-use freshmaker::{ArtifactGraph, EdgeKind};
+use freshmaker::{ArtifactGraph, EdgeKind, Message};
 use freshmaker_testing::world::{World, builds, pushed, until};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Takes everything but images whose names begin with `bad`.
@@ -114,4 +117,42 @@ async fn a_bus_that_is_down_for_a_day_gets_everything() {
         assert_eq!(ids(&down), ids(&world.bus));
         assert!(trouble.calls("publish") < 2_100, "{}", trouble.calls("publish"));
     }
+}
+
+/// Panics over each message once before it takes it.
+#[derive(Debug, Default)]
+struct Stumbling {
+    inner: MemoryBus,
+    calls: AtomicU32,
+}
+
+#[async_trait]
+impl Bus for Stumbling {
+    async fn receive(&self, limit: usize) -> Result<Vec<Delivery>> {
+        self.inner.receive(limit).await
+    }
+
+    async fn acknowledge(&self, tags: &[DeliveryTag]) -> Result<()> {
+        self.inner.acknowledge(tags).await
+    }
+
+    async fn publish(&self, message: &Message) -> Result<()> {
+        if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            std::panic::resume_unwind(Box::new("it stumbles"));
+        }
+        self.inner.publish(message).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn panics_over_different_messages_are_not_added_up() {
+    let world = World::new();
+    let stumbling = Arc::new(Stumbling::default());
+    let engine = world.builder().bus("stumbling", stumbling.clone()).on(rebuild).build().unwrap();
+    let client = engine.client();
+    client.send(&pushed("base")).await.unwrap();
+    engine.run_until(world.clock.sleep(Duration::from_secs(3600))).await.unwrap();
+    assert_eq!(client.dead_letters(Paging::first(9)).await.unwrap().items, []);
+    let all = ids(&world.bus);
+    assert!(all.len() > 5 && ids(&stumbling.inner) == all, "{all:?}");
 }
