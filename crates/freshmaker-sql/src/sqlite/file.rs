@@ -12,6 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Identifies a file, whatever its names are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +105,13 @@ fn must_be_that_of_the_engine(path: &Path) -> Result<()> {
     Err(Error::new(Remedy::Conflict, path.display().to_string(), text))
 }
 
-/// Takes the lock of an engine on the database at a resolved path.
+/// How often the lock is asked for, and the pause between. An engine that was stopped in the middle
+/// of a call closes its database when that has ended.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Takes the lock of an engine on the database at a resolved path. Waits for a second if another
+/// engine has it, which may be about to end.
 ///
 /// # Errors
 /// `Conflict` if another engine has it; `Unavailable` if the file cannot be made.
@@ -112,7 +119,16 @@ pub(super) fn lock(database: &Path) -> Result<File> {
     let path = lock_of(database);
     let place = path.display().to_string();
     let mut file = ours().open(&path).map_err(|error| unavailable(&place, error))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    let ask = || rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+    let mut asked = ask();
+    for _ in 1..LOCK_TRIES {
+        if asked != Err(rustix::io::Errno::WOULDBLOCK) {
+            break;
+        }
+        std::thread::sleep(LOCK_PAUSE);
+        asked = ask();
+    }
+    match asked {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let text = "another engine has this database: it holds the lock on this file";

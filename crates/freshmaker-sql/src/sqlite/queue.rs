@@ -8,7 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
+/// Tells the caller what came of its piece of work.
+type Answer = Box<dyn FnOnce() + Send>;
+
+type Job<S> = Box<dyn FnOnce(&mut S) -> Answer + Send>;
 
 /// A session, and what is to be done on it.
 pub(super) struct Queue<S>(Arc<Shared<S>>);
@@ -49,7 +52,10 @@ impl<S: Send + 'static> Queue<S> {
     /// What was queued is done even if the future is dropped.
     pub(super) async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut S) -> T + Send + 'static) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
-        self.push(Box::new(move |session| drop(sender.send(work(session)))));
+        self.push(Box::new(move |session| {
+            let done = work(session);
+            Box::new(move || drop(sender.send(done)))
+        }));
         receiver.await.ok()
     }
 
@@ -65,7 +71,8 @@ impl<S: Send + 'static> Queue<S> {
     }
 }
 
-/// Works until nothing is queued any more.
+/// Works until nothing is queued any more. The last answer is given when the worker no longer holds
+/// the session, so that a caller who then drops the queue has closed the session.
 struct Worker<S> {
     shared: Arc<Shared<S>>,
     has_begun: bool,
@@ -75,10 +82,15 @@ impl<S> Worker<S> {
     fn work(mut self) {
         self.has_begun = true;
         let mut session = locked(&self.shared.session);
+        let mut last: Option<Answer> = None;
         while let Some(job) = self.next() {
-            // The caller finds out: nothing is sent to it.
-            let _ = catch_unwind(AssertUnwindSafe(|| job(&mut session)));
+            last.take().into_iter().for_each(|answer| answer());
+            // The caller of one that panics finds out: nothing is sent to it.
+            last = catch_unwind(AssertUnwindSafe(|| job(&mut session))).ok();
         }
+        drop(session);
+        drop(self);
+        last.into_iter().for_each(|answer| answer());
     }
 
     fn next(&self) -> Option<Job<S>> {
@@ -150,6 +162,16 @@ mod tests {
         assert!(is_pending(first.as_mut()));
         assert_eq!(queue.run(|number| *number).await, Some(1), "it was done before, and is not polled");
         assert_eq!(first.await, Some(()));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_answered_caller_is_the_last_who_holds_the_session() {
+        for _ in 0..1000 {
+            let queue = Queue::new(Arc::new(()));
+            let session = queue.run(|session| Arc::clone(session)).await.unwrap();
+            drop(queue);
+            assert_eq!(Arc::strong_count(&session), 1);
+        }
     }
 
     #[tokio::test]

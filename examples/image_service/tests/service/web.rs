@@ -4,10 +4,15 @@ use crate::support::{Builder, World, has};
 use freshmaker::artifact::Digest;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Returns a port that nobody uses.
+/// Returns a port that nobody uses: another one each time, and none that the system would give to
+/// a connection before the service has it.
 fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = 20_000 + std::process::id() % 10_000;
+    let ports = std::iter::repeat_with(|| u16::try_from(first + NEXT.fetch_add(1, Ordering::Relaxed)).unwrap());
+    ports.take(1_000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// Sends a request, and returns the answer with its head.
