@@ -465,7 +465,7 @@ mod tests {
     fn what_a_bus_still_needs_is_kept() {
         let partition = |positions: [i64; 2]| {
             let buses = ["a".to_owned(), "b".to_owned()].into_iter().zip(positions).collect();
-            Partition { trimmed: 3000, last: 5000, buses, ..Partition::default() }
+            Partition { trimmed: 3000, last: 5000, buses }
         };
         assert_eq!(removable(&partition([5000, 4200])), Some(3200), "the slowest bus counts");
         assert_eq!(removable(&partition([4200, 5000])), Some(3200));

@@ -47,7 +47,7 @@ pub(super) async fn list(State(api): State<Api>, place: Place, query: Query) -> 
         None => nothing(),
     };
     let mut meta = wanted.meta(&query, &place, page.total.unwrap_or_default());
-    let mut items = forms(page.items, &place.prefix);
+    let mut items = forms(&page.items, &place.prefix);
     if !order.is_by_number() {
         items = order.page(items, wanted, order::of_build);
     }
@@ -56,7 +56,7 @@ pub(super) async fn list(State(api): State<Api>, place: Place, query: Query) -> 
 }
 
 /// Returns the forms of builds, in their order.
-fn forms(rows: Vec<(BuildRecord, BuildLinks)>, prefix: &str) -> Vec<BuildForm> {
+fn forms(rows: &[(BuildRecord, BuildLinks)], prefix: &str) -> Vec<BuildForm> {
     rows.iter().filter_map(|(build, links)| BuildForm::of(build, links, prefix)).collect()
 }
 
@@ -77,7 +77,7 @@ async fn found(api: &Api, id: i64) -> Result<Page<(BuildRecord, BuildLinks)>, Fa
 pub(super) async fn one(State(api): State<Api>, Number(id): Number, place: Place) -> Answer {
     let page = found(&api, id).await?;
     let unreadable = noted(page.unreadable);
-    match forms(page.items, &place.prefix).pop() {
+    match forms(&page.items, &place.prefix).pop() {
         Some(form) => Ok(answer::shown(form, unreadable, |form, unreadable| ShownBuild { form, unreadable })),
         None if unreadable.is_empty() => Err(Failure::not_found("No such build found.")),
         None => Err(Failure::Refused(StatusCode::INTERNAL_SERVER_ERROR, unreadable.join("; "))),

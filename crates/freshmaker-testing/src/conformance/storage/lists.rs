@@ -195,7 +195,7 @@ pub(super) async fn events_come_with_counts(world: World<'_>) {
     assert_eq!((ids(&page.items, |(event, _)| event.id.0), page.total), (vec![2, 1], Some(2)), "as events alone");
     let caused = |kind, state, live| CausedCount { kind, state, live, count: 1 };
     let waits = caused(ArtifactKind::Image, BuildState::Ready, true);
-    assert_eq!(page.items[0].1, [waits.clone()]);
+    assert_eq!(page.items[0].1, std::slice::from_ref(&waits));
     assert_eq!(
         page.items[1].1,
         [
