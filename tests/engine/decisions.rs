@@ -1,12 +1,12 @@
 //! What becomes of decisions, and of handlers that fail.
 
 use crate::each;
-use freshmaker::backend::{Clock, Error, EventFilter, Paging, Remedy};
+use freshmaker::backend::{BuildSystem, Capabilities, Clock, Error, EventFilter, Paging, Remedy};
 use freshmaker::client::Client;
 use freshmaker::graph::EdgeKind;
 use freshmaker::handler::{RebuildRequested, rebuild_requested};
-use freshmaker::memory::MemoryCatalog;
-use freshmaker::rebuild::{BuildMode, BuildState, EventId, EventState, InboxState};
+use freshmaker::memory::{MemoryBuildSystem, MemoryCatalog};
+use freshmaker::rebuild::{BuildMode, BuildState, EventId, EventState, InboxRecord, InboxState};
 use freshmaker::time::since;
 use freshmaker::{Artifact, ArtifactKind, Context, Decision, HandlerResult, Message, Plan};
 use freshmaker_testing::world::{Pushed, World, builds, events, graph, message, only, pushed, until};
@@ -322,4 +322,32 @@ async fn handlers_that_contradict_each_other_do_not_wait_for_ever() {
             events(&engine.client()).await.into_iter().map(|event| (event.state, event.reason.code)).collect();
         assert_eq!(states, [(EventState::Complete, "complete".into()), (EventState::Failed, "contradiction".into())]);
     }
+}
+
+/// Three branches of one image: one is built, one comes next, and there is no place for a third.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_builds_for_a_day_is_a_dead_letter() {
+    let mut world = World::new();
+    let builds = MemoryBuildSystem::new();
+    let capabilities = Capabilities { poll: Duration::from_secs(600), ..builds.capabilities() };
+    world.builds = Arc::new(builds.with_capabilities(capabilities));
+    world.builds.hold(&"app".into());
+    let engine = world.builder().on(rebuild).build().unwrap();
+    let client = engine.client();
+    let story = async {
+        for branch in ["one", "two", "three"] {
+            let mut app = Artifact::new("app", ArtifactKind::Image).with_source("app", None);
+            app = app.with_parameter("branch", branch);
+            world.catalog.update(|graph| graph.insert(app));
+            client.send_as(branch, &pushed("base")).await.unwrap();
+            let is_seen = |sent: InboxRecord| sent.waits > 0 || sent.state == InboxState::Done;
+            until(|| async { client.message(Client::LOCAL, branch).await.is_ok_and(is_seen) }).await;
+        }
+        world.clock.sleep(Duration::from_secs(12 * 3600)).await;
+        assert_eq!(client.message(Client::LOCAL, "three").await.unwrap().state, InboxState::New, "it waits");
+        world.clock.sleep(Duration::from_secs(24 * 3600)).await;
+    };
+    engine.run_until(story).await.unwrap();
+    let third = client.message(Client::LOCAL, "three").await.unwrap();
+    assert_eq!((third.state, third.reason.unwrap().code.as_str()), (InboxState::Dead, "waits_for_builds"));
 }
