@@ -1,15 +1,17 @@
 //! A single event that is a dry run, in an engine that really builds.
 
 use crate::each;
-use freshmaker::backend::{BuildFilter, DryRun, EventFilter, Paging};
+use async_trait::async_trait;
+use freshmaker::backend::{BuildFilter, Clock, DryRun, Error, EventFilter, Made, Paging, Remedy, Result, Verifier};
 use freshmaker::client::RetryPart;
 use freshmaker::engine::ConfigError;
 use freshmaker::memory::MemoryBuildSystem;
-use freshmaker::rebuild::{BuildMode, EventId, EventState};
+use freshmaker::rebuild::{BuildMode, EventId, EventState, Verification};
 use freshmaker::{Context, Decision, Event, HandlerResult, Message};
 use freshmaker_testing::world::{Pushed, World, builds, events, pushed, until};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A request that can be a dry run.
 #[derive(Serialize, Deserialize)]
@@ -178,4 +180,29 @@ fn no_build_system_has_the_name_of_the_queue() {
     let builder = World::new().builder().on(rebuild);
     let built = builder.build_system(DryRun::QUEUE, Arc::new(MemoryBuildSystem::new())).build();
     assert!(matches!(built, Err(ConfigError::ReservedName(name)) if name == DryRun::QUEUE));
+}
+
+/// A verifier that is away.
+#[derive(Debug)]
+struct Away;
+
+#[async_trait]
+impl Verifier for Away {
+    async fn verify(&self, _: &Made) -> Result<Verification> {
+        Err(Error::new(Remedy::Unavailable, "verifier", "connection refused"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_engine_passes_no_real_result() {
+    for world in each() {
+        let real = world.builder().verifier("builder", Arc::new(Away)).on(rebuild).build().unwrap();
+        let client = real.client();
+        client.send(&pushed("base")).await.unwrap();
+        let verifying = ["app VERIFYING", "site BLOCKED"];
+        real.run_until(until(async || builds(&client).await == verifying)).await.unwrap();
+        let dry = world.builder().mode(BuildMode::DryRun).on(rebuild).build().unwrap();
+        dry.run_until(world.clock.sleep(Duration::from_secs(3600))).await.unwrap();
+        assert_eq!(builds(&client).await, verifying);
+    }
 }
