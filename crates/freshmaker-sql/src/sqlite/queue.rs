@@ -1,7 +1,8 @@
 //! Runs pieces of work on one session in their order, on one thread at a time.
 //!
-//! *Invariant:* what was queued is done, whether or not the future of its caller is polled again:
-//! one that is not polled for a while holds up nobody. *Invariant:* whoever waits holds no thread.
+//! *Invariant:* what was queued is done, whether or not the future of its caller is polled again.
+//! So a caller that is not polled for a while delays no other one. *Invariant:* a caller that waits
+//! holds no thread.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,7 +86,7 @@ impl<S> Worker<S> {
         let mut last: Option<Answer> = None;
         while let Some(job) = self.next() {
             last.take().into_iter().for_each(|answer| answer());
-            // The caller of one that panics finds out: nothing is sent to it.
+            // If a job panics, its answer is dropped, and the caller gets `None`.
             last = catch_unwind(AssertUnwindSafe(|| job(&mut session))).ok();
         }
         drop(session);
@@ -102,7 +103,7 @@ impl<S> Worker<S> {
 }
 
 impl<S> Drop for Worker<S> {
-    /// A runtime that ends drops what it has not begun: the callers are told, and another runtime
+    /// A runtime that ends drops what it has not begun: the callers get `None`, and another runtime
     /// can use the session.
     fn drop(&mut self) {
         if !self.has_begun {

@@ -101,7 +101,7 @@ impl EventPage {
         since(*end, self.event.created_at)
     }
 
-    /// Whether somebody asked for it, and nothing changed.
+    /// Whether it was asked for, and no change is the cause.
     fn is_asked_for(&self) -> bool {
         self.event.envelope.requester.is_some() || self.event.envelope.kind == RebuildRequested::KIND
     }

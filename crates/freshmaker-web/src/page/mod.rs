@@ -69,7 +69,7 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// Whoever reads a page, if that is what a request is for.
+    /// The person who reads the page; `None` if the request is not for a page.
     pub(crate) fn reader(&self, web: &Web, request: &Request) -> Option<Reader> {
         Reader::of(web, request)
     }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// | the image was built with a compose of content sets | that one is renewed | none |
 /// | content sets of the image that are in none of its composes | `pulp` of these | flag `use_only_compatible_arch` |
 /// | the image is not published, so its packages may not be either | `build` of the builds that they come from | names of packages, architectures, signing keys, flag `no_deps` |
-/// | the advisory is not shipped, or another one is not for which an earlier event builds the same image | `tag` in which its builds are the latest ones | names of packages, signing keys, flag `no_deps` |
+/// | the advisory is not shipped; so for another one that is not shipped, if an earlier event builds the same image for it | `tag` in which its builds are the latest ones | names of packages, signing keys, flag `no_deps` |
 ///
 /// * Other composes that an image was built with (tags, builds, modules, configurations) are used
 ///   as they are: their numbers are a parameter of the build.
