@@ -22,6 +22,8 @@
 //! * The bus fails for one message again and again while it takes others: after `TRIES_MIN` tries
 //!   (some minutes) later messages are published too. If the bus takes one of them and then fails
 //!   at this one again, `PROOFS` times, this one becomes a dead letter as if it was refused.
+//!   The event or build that it is about is a suspect then, until a message about it is taken: when
+//!   the bus fails at its next message, later ones are published from the first try on.
 //! * The bus says that it does not publish (`Unsupported`): the message is passed over. That is
 //!   logged once, and once more when the bus publishes again.
 //! * The process dies, or the position cannot be stored: notifications that were published behind
@@ -155,6 +157,9 @@ struct Heard {
     panics: AtomicU32,
     /// Of each partition the notification at which it fails.
     unsent: Mutex<BTreeMap<u16, Unsent>>,
+    /// The rows whose last notification became a dead letter because the bus failed at it again and
+    /// again.
+    suspects: Mutex<BTreeSet<RowKey>>,
 }
 
 /// A notification at which a bus fails.
@@ -176,16 +181,26 @@ const TRIES_MIN: u32 = 10;
 /// single time could be a bus that comes back at this moment.
 const PROOFS: u32 = 3;
 
+/// Number of suspects that are remembered. Beyond it all are forgotten, and tried as long as any
+/// other.
+const SUSPECTS_MAX: usize = 1000;
+
 impl Heard {
     fn unsent(&self) -> MutexGuard<'_, BTreeMap<u16, Unsent>> {
         self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records that the bus failed at a notification, and returns how often in a row it did.
-    fn failed(&self, partition: u16, at: i64) -> u32 {
+    fn suspects(&self) -> MutexGuard<'_, BTreeSet<RowKey>> {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that the bus failed at a notification, and returns how often in a row it did. That
+    /// of a suspect counts as if it had failed before.
+    fn failed(&self, partition: u16, at: i64, of: &RowKey) -> u32 {
+        let tries = if self.suspects().contains(of) { TRIES_MIN } else { 0 };
         let mut unsent = self.unsent();
         let known = unsent.get(&partition).filter(|unsent| unsent.at == at).copied();
-        let known = known.unwrap_or(Unsent { at, ..Unsent::default() });
+        let known = known.unwrap_or(Unsent { at, tries, ..Unsent::default() });
         let proofs = known.proofs + u32::from(known.others_taken);
         let failed = Unsent { tries: known.tries.saturating_add(1), others_taken: false, proofs, ..known };
         unsent.insert(partition, failed);
@@ -197,6 +212,19 @@ impl Heard {
         let mut unsent = self.unsent();
         unsent.retain(|of, unsent| (*of, unsent.at) != (partition, at));
         unsent.values_mut().filter(|unsent| unsent.tries >= TRIES_MIN).for_each(|unsent| unsent.others_taken = true);
+    }
+
+    /// Records whether the bus fails at the notifications of a row.
+    fn suspect(&self, of: &RowKey, is_suspect: bool) {
+        let mut suspects = self.suspects();
+        if !is_suspect {
+            suspects.remove(of);
+            return;
+        }
+        if suspects.len() >= SUSPECTS_MAX {
+            suspects.clear();
+        }
+        suspects.insert(of.clone());
     }
 
     /// Returns whether the bus fails at the same notification of this partition again and again.
@@ -264,13 +292,15 @@ impl Place<'_> {
         for (number, (at, notification)) in items.iter().enumerate() {
             match self.send(bus, *at, notification).await {
                 Ok(refused) => {
+                    let is_suspect = !refused.is_empty() && self.heard.is_unsendable(self.number, *at);
+                    self.heard.suspect(&notification.of, is_suspect);
                     self.heard.taken(self.number, *at);
                     changes.extend(refused);
                     before = *at;
                 }
                 Err(error) => {
                     if matches!(error, Failed::Bus(_)) {
-                        let tries = self.heard.failed(self.number, *at);
+                        let tries = self.heard.failed(self.number, *at, &notification.of);
                         self.probe(bus, tries, notification, &items[number + 1..]).await;
                     }
                     (reached, failed) = (before, Some(error));

@@ -104,6 +104,23 @@ async fn a_notification_that_a_bus_never_takes_stops_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_build_whose_notifications_all_fail_holds_others_up_once() {
+    for world in each() {
+        let trouble = Trouble::about("publish", Mood::Fails(Remedy::Unavailable), "build:2:");
+        let picky = Arc::new(MemoryBus::new());
+        let engine = world.builder().bus("picky", Troubled::new(&picky, &trouble)).on(rebuild).build().unwrap();
+        let client = engine.client();
+        client.send(&pushed("base")).await.unwrap();
+        engine.run_until(world.clock.sleep(Duration::from_secs(12 * 60))).await.unwrap();
+        let dead = client.dead_letters(Paging::first(9)).await.unwrap().items.len();
+        assert_eq!(dead, 3, "each after the first costs a few tries only");
+        let mut all = ids(&world.bus);
+        all.retain(|id| !id.starts_with("build:2:"));
+        assert_eq!(ids(&picky), all, "it has got everything else");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_bus_that_is_down_for_a_day_gets_everything() {
     for world in each() {
         let trouble = Trouble::with("publish", Mood::Fails(Remedy::Unavailable), 2_000);

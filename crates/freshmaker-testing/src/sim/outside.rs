@@ -174,6 +174,9 @@ async fn hours_of_trouble(shared: &Shared, rows: &dyn Storage) {
     }
     clock.sleep(Duration::from_secs(3600)).await;
     if shared.world().suffers(Trouble::Publishing) {
+        // A bus tries the first message about each build of the victim for six minutes, and the
+        // others for two.
+        clock.sleep(Duration::from_secs(3600)).await;
         for text in oracle::untold(shared, rows) {
             shared.world().violation(format!("while a bus does not take something: {text}"));
         }
