@@ -1,28 +1,18 @@
-//! Starts each command. Commands that change something, and `plan`: each is a few lines over the
-//! client.
+//! Starts each command, and has those that change something: each is a few lines over the client.
 
 use crate::args::{Act, Directory, Sent};
 use crate::ask::{self, answer, familiar, find, line};
 use crate::fix::FixAvailable;
-use crate::quiet::Quiets;
 use crate::records::{Hold, Records};
 use crate::site::{SYSTEM, Site};
-use crate::{
-    Outcome, Result, check, complain, handlers, live::LiveCatalog, restore, rollback, say, sources::Sources, verbs,
-};
-use freshmaker::Engine;
+use crate::{Outcome, Result, check, complain, plan, restore, rollback, say, verbs};
 use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
-use freshmaker::backend::Clock;
 use freshmaker::client::Client;
-use freshmaker::engine::{Preview, PreviewOutcome, SystemClock};
 use freshmaker::event::Severity;
 use freshmaker::handler::{ImagePushed, RebuildRequested};
-use freshmaker::memory::{MemoryBuildSystem, MemoryStorage};
-use freshmaker::plan::Format;
 use freshmaker_web::{NewToken, Role, Tokens};
 use serde::Serialize;
 use serde_json::json;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a token is valid.
@@ -31,7 +21,7 @@ const TOKEN: Duration = Duration::from_secs(90 * 86_400);
 pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
     match act {
         Act::CheckConfig { online } => return check::run(directory, online).await,
-        Act::Plan { images, format } => return plan(directory, &images, format).await,
+        Act::Plan { images, format } => return plan::run(directory, &images, format).await,
         Act::Status { watch } => return ask::status(directory, watch).await,
         Act::Show { event } => return ask::show(directory, event).await,
         Act::Why { image } => return ask::why(directory, &image).await,
@@ -118,14 +108,21 @@ async fn release(site: &Site, records: &Records, name: &str) -> Result<String> {
 
 /// Events that say that images have changed.
 #[derive(Default)]
-struct Changes {
+pub(crate) struct Changes {
     /// Bases that have new content.
-    bases: Vec<ImagePushed>,
+    pub(crate) bases: Vec<ImagePushed>,
     /// Images of the tree are rebuilt.
-    own: Option<RebuildRequested>,
+    pub(crate) own: Option<RebuildRequested>,
 }
 
-fn changes(site: &Site, images: &[String], alone: bool, digest: Option<&Digest>, by: &str) -> Result<Changes> {
+/// Returns what says that these images have changed: `alone` without what is built on them.
+pub(crate) fn changes(
+    site: &Site,
+    images: &[String],
+    alone: bool,
+    digest: Option<&Digest>,
+    by: &str,
+) -> Result<Changes> {
     let catalog = site.catalog()?;
     let (mut changes, mut own) = (Changes::default(), Vec::new());
     for name in images {
@@ -180,58 +177,6 @@ async fn fix(site: &Site, client: &Client, images: &[String], advisory: String, 
     }
     let event = FixAvailable { advisory, images: own, severity: Severity::default(), requester: Some(by) };
     Ok(client.send(&event).await?)
-}
-
-/// Returns what decides about events without doing anything.
-async fn preview(site: &Site) -> Result<Preview> {
-    let client = match site.client().await {
-        Ok(client) => client,
-        // Without a service that has run, nothing is known about earlier builds.
-        Err(_) => Client::new(Arc::new(MemoryStorage::new())),
-    };
-    let records = Records::new(client);
-    let read = Sources::default().read(site)?;
-    let policy = read.files.policy().clone();
-    let live = LiveCatalog::new(read, records.clone());
-    let builder = Engine::builder()
-        .policy(policy)
-        .facts(["manual"])
-        .catalog("tree", Arc::new(live))
-        // Nothing is built, and no directory is made for it.
-        .build_system(SYSTEM, Arc::new(MemoryBuildSystem::default()));
-    // A preview waits for nothing.
-    Ok(handlers::on(builder, &records, None, &site.config.freeze, Quiets::none()).preview()?)
-}
-
-/// Writes what would be rebuilt if these images had changed.
-async fn plan(directory: &Directory, images: &[String], format: Format) -> Result<Outcome> {
-    let site = Site::open(&directory.path)?;
-    let preview = preview(&site).await?;
-    let (changes, now) = (changes(&site, images, false, None, "plan")?, SystemClock.now());
-    let mut foreseen = Vec::new();
-    for base in &changes.bases {
-        foreseen.extend(preview.event(base, now).await?);
-    }
-    if let Some(own) = &changes.own {
-        foreseen.extend(preview.event(own, now).await?);
-    }
-    let mut outcome = Outcome::Good;
-    for previewed in foreseen {
-        match previewed.decision {
-            PreviewOutcome::Rebuilds(plan) => say(&format!("{}\n", plan.render(format).to_string().trim_end()))?,
-            PreviewOutcome::Asks { plan, reason } => {
-                complain(format_args!("{reason}"));
-                say(&format!("{}\n", plan.render(format).to_string().trim_end()))?;
-            }
-            PreviewOutcome::Skips(reason) => complain(format_args!("nothing would be rebuilt: {reason}")),
-            PreviewOutcome::Fails(reason) => {
-                complain(format_args!("it would fail: {reason}"));
-                outcome = Outcome::Failed;
-            }
-            other => complain(format_args!("{other:?}")),
-        }
-    }
-    Ok(outcome)
 }
 
 async fn token(directory: &Directory, client: Client, name: &str, by: &str) -> Result<Outcome> {

@@ -3,7 +3,7 @@
 //!
 //! | what | files |
 //! |---|---|
-//! | the command line | `args` (`spec`: all commands and options), `init`, `check`, `ask` (commands that only read), `act` (starts each command; has those that change something, and `plan`), `rollback`, `restore`, `stale` |
+//! | the command line | `args` (`spec`: all commands and options), `init`, `check`, `act` (starts each command; has those that change something), `ask` (those that only read), `plan`, `rollback`, `restore`, `stale` |
 //! | the configuration, and the parts made of it | `config`, `site`, `serve` (builds and runs the engine), `machine` (memory) |
 //! | which images there are | `tree` (Containerfiles), `sources` (contents of build contexts), `live` (the catalog: tree and registries), `git` (a tree from a repository) |
 //! | what has changed | `watch` (polls registries and tree; `compare` sends an event for each image whose files have changed), `hooks` (web hooks make it poll at once), `fix` (advisories) |
@@ -34,6 +34,7 @@ mod notify;
 mod pins;
 #[path = "../../shared/plain.rs"]
 mod plain;
+mod plan;
 mod quiet;
 mod records;
 mod report;
