@@ -1,3 +1,6 @@
+//! Plans that are kept by their hash, and applied. Whether a plan is still what would be made is
+//! checked here before anything is sent, and again by `engine::decision` when the message is handled.
+
 use super::send::rejected;
 use super::{Client, PLACE};
 use crate::artifact::Digest;

@@ -1,3 +1,5 @@
+//! Finds what has not moved in its time, and names the cause of each.
+
 use super::Client;
 use crate::backend::{BuildFilter, Due, EventFilter, Paging, Remedy, Result, Violation};
 use crate::reason::Reason;

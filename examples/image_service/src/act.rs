@@ -5,7 +5,7 @@ use crate::ask::{self, answer, familiar, find, line};
 use crate::fix::FixAvailable;
 use crate::records::{Hold, Records};
 use crate::site::{SYSTEM, Site};
-use crate::{Outcome, Result, check, complain, plan, restore, rollback, say, verbs};
+use crate::{Outcome, Result, check, complain, plan, restore, rollback, verbs};
 use freshmaker::artifact::{ArtifactId, Digest, ImageReference};
 use freshmaker::client::Client;
 use freshmaker::event::Severity;

@@ -1,3 +1,6 @@
+//! Mistakes of an engine, planted where it meets its backends: each must be found. Backends that
+//! fail, hang or panic are no mistakes: they are in `backends`, and `weather` says how often.
+
 use super::backends::{SimBuilds, SimVerifier};
 use super::bus::SimBus;
 use super::executor::VirtualClock;

@@ -1,3 +1,6 @@
+//! The laws of the simulation: compares what is stored at the end with what happened. What is seen
+//! to be wrong earlier is noted at once, with `World::violation`.
+
 use super::backends::Shared;
 use super::bus::Sent;
 use super::executor::block_on;
