@@ -1,5 +1,5 @@
 //! Plans that are kept by their hash, and applied. Whether a plan is still what would be made is
-//! checked here before anything is sent, and again by `engine::decision` when the message is handled.
+//! checked here before anything is sent, and by `engine::decision` when the message is handled.
 
 use super::send::rejected;
 use super::{Client, PLACE};
