@@ -22,8 +22,9 @@
 //! * The bus fails for one message again and again while it takes others: after `TRIES_MIN` tries
 //!   (some minutes) later messages are published too. If the bus takes one of them and then fails
 //!   at this one again, `PROOFS` times, this one becomes a dead letter as if it was refused.
-//!   The event or build that it is about is a suspect then, until a message about it is taken: when
-//!   the bus fails at its next message, later ones are published from the first try on.
+//!   What it is about (an event, a build or an attempt) is a *suspect* then, until the bus takes a
+//!   message about it. If the bus fails at a message about a suspect, later messages are published
+//!   too after its first try, not only after `TRIES_MIN`.
 //! * The bus says that it does not publish (`Unsupported`): the message is passed over. That is
 //!   logged once, and once more when the bus publishes again.
 //! * The process dies, or the position cannot be stored: notifications that were published behind
@@ -157,8 +158,8 @@ struct Heard {
     panics: AtomicU32,
     /// Of each partition the notification at which it fails.
     unsent: Mutex<BTreeMap<u16, Unsent>>,
-    /// The rows whose last notification became a dead letter because the bus failed at it again and
-    /// again.
+    /// Rows whose last notification became a dead letter, because the bus failed at it again and
+    /// again while it took others.
     suspects: Mutex<BTreeSet<RowKey>>,
 }
 
@@ -181,8 +182,8 @@ const TRIES_MIN: u32 = 10;
 /// single time could be a bus that comes back at this moment.
 const PROOFS: u32 = 3;
 
-/// Number of suspects that are remembered. Beyond it all are forgotten, and tried as long as any
-/// other.
+/// Largest number of suspects. When one more comes, all others are forgotten: their next messages
+/// are tried `TRIES_MIN` times again.
 const SUSPECTS_MAX: usize = 1000;
 
 impl Heard {
@@ -194,8 +195,8 @@ impl Heard {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records that the bus failed at a notification, and returns how often in a row it did. That
-    /// of a suspect counts as if it had failed before.
+    /// Records that the bus failed at a notification of this row, and returns how often in a row it
+    /// did. The notification of a suspect begins with `TRIES_MIN`.
     fn failed(&self, partition: u16, at: i64, of: &RowKey) -> u32 {
         let tries = if self.suspects().contains(of) { TRIES_MIN } else { 0 };
         let mut unsent = self.unsent();
@@ -214,7 +215,7 @@ impl Heard {
         unsent.values_mut().filter(|unsent| unsent.tries >= TRIES_MIN).for_each(|unsent| unsent.others_taken = true);
     }
 
-    /// Records whether the bus fails at the notifications of a row.
+    /// Makes a row a suspect, or clears it.
     fn suspect(&self, of: &RowKey, is_suspect: bool) {
         let mut suspects = self.suspects();
         if !is_suspect {

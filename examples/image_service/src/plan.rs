@@ -13,7 +13,7 @@ use freshmaker::backend::Clock;
 use freshmaker::client::Client;
 use freshmaker::engine::{Preview, PreviewOutcome, SystemClock};
 use freshmaker::memory::{MemoryBuildSystem, MemoryStorage};
-use freshmaker::plan::Format;
+use freshmaker::plan::{Format, Plan};
 use std::sync::Arc;
 
 /// Returns what decides about events without doing anything.
@@ -49,13 +49,14 @@ pub(crate) async fn run(directory: &Directory, images: &[String], format: Format
     if let Some(own) = &changes.own {
         foreseen.extend(preview.event(own, now).await?);
     }
+    let show = |plan: &Plan| say(&format!("{}\n", plan.render(format).to_string().trim_end()));
     let mut outcome = Outcome::Good;
     for previewed in foreseen {
         match previewed.decision {
-            PreviewOutcome::Rebuilds(plan) => say(&format!("{}\n", plan.render(format).to_string().trim_end()))?,
+            PreviewOutcome::Rebuilds(plan) => show(&plan)?,
             PreviewOutcome::Asks { plan, reason } => {
                 complain(format_args!("{reason}"));
-                say(&format!("{}\n", plan.render(format).to_string().trim_end()))?;
+                show(&plan)?;
             }
             PreviewOutcome::Skips(reason) => complain(format_args!("nothing would be rebuilt: {reason}")),
             PreviewOutcome::Fails(reason) => {

@@ -8,7 +8,7 @@ use freshmaker::backend::{
 };
 use freshmaker::client::Client;
 use freshmaker::memory::{MemoryBuildSystem, MemoryBus};
-use freshmaker::rebuild::{BuildId, ExternalId};
+use freshmaker::rebuild::{BuildId, ExternalId, InboxRecord};
 use freshmaker::time::Timestamp;
 use freshmaker::{ArtifactGraph, EdgeKind, Message};
 use freshmaker_testing::world::{World, builds, pushed, until};
@@ -84,39 +84,38 @@ fn ids(bus: &MemoryBus) -> BTreeSet<String> {
     bus.published().into_iter().map(|message| message.id).collect()
 }
 
+/// Runs an engine for some minutes with a second bus that never takes messages whose ids contain
+/// this. Returns the dead letters, and the ids of what the second bus has got.
+async fn never_taken(world: &World, odd: &str, minutes: u64) -> (Vec<InboxRecord>, BTreeSet<String>) {
+    let trouble = Trouble::about("publish", Mood::Fails(Remedy::Unavailable), odd);
+    let picky = Arc::new(MemoryBus::new());
+    let engine = world.builder().bus("picky", Troubled::new(&picky, &trouble)).on(rebuild).build().unwrap();
+    let client = engine.client();
+    client.send(&pushed("base")).await.unwrap();
+    engine.run_until(world.clock.sleep(Duration::from_secs(60 * minutes))).await.unwrap();
+    (client.dead_letters(Paging::first(9)).await.unwrap().items, ids(&picky))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_notification_that_a_bus_never_takes_stops_no_other() {
     for world in each() {
-        let trouble = Trouble::about("publish", Mood::Fails(Remedy::Unavailable), "build:2:1");
-        let picky = Arc::new(MemoryBus::new());
-        let engine = world.builder().bus("picky", Troubled::new(&picky, &trouble)).on(rebuild).build().unwrap();
-        let client = engine.client();
-        client.send(&pushed("base")).await.unwrap();
-        let hour = world.clock.sleep(Duration::from_secs(3600));
-        engine.run_until(hour).await.unwrap();
-        let dead = client.dead_letters(Paging::first(9)).await.unwrap().items;
+        let (dead, got) = never_taken(&world, "build:2:1", 60).await;
         let [dead] = &dead[..] else { panic!("one dead letter: {dead:?}") };
         assert_eq!((dead.source.as_str(), dead.message_id.as_str()), (Client::REFUSED, "picky/build:2:1"));
         let mut all = ids(&world.bus);
         assert!(all.remove("build:2:1") && all.len() > 3, "{all:?}");
-        assert_eq!(ids(&picky), all, "it has got everything else");
+        assert_eq!(got, all, "it has got everything else");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_build_whose_notifications_all_fail_holds_others_up_once() {
     for world in each() {
-        let trouble = Trouble::about("publish", Mood::Fails(Remedy::Unavailable), "build:2:");
-        let picky = Arc::new(MemoryBus::new());
-        let engine = world.builder().bus("picky", Troubled::new(&picky, &trouble)).on(rebuild).build().unwrap();
-        let client = engine.client();
-        client.send(&pushed("base")).await.unwrap();
-        engine.run_until(world.clock.sleep(Duration::from_secs(12 * 60))).await.unwrap();
-        let dead = client.dead_letters(Paging::first(9)).await.unwrap().items.len();
-        assert_eq!(dead, 3, "each after the first costs a few tries only");
+        let (dead, got) = never_taken(&world, "build:2:", 12).await;
+        assert_eq!(dead.len(), 3, "each after the first costs a few tries only");
         let mut all = ids(&world.bus);
         all.retain(|id| !id.starts_with("build:2:"));
-        assert_eq!(ids(&picky), all, "it has got everything else");
+        assert_eq!(got, all, "it has got everything else");
     }
 }
 

@@ -174,8 +174,8 @@ async fn hours_of_trouble(shared: &Shared, rows: &dyn Storage) {
     }
     clock.sleep(Duration::from_secs(3600)).await;
     if shared.world().suffers(Trouble::Publishing) {
-        // A bus tries the first message about each build of the victim for six minutes, and the
-        // others for two.
+        // The first message about each build of the victim delays the others by up to seven
+        // minutes, each further one by two.
         clock.sleep(Duration::from_secs(3600)).await;
         for text in oracle::untold(shared, rows) {
             shared.world().violation(format!("while a bus does not take something: {text}"));
