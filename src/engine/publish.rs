@@ -48,6 +48,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Number of notifications that are kept behind the slowest bus, for subscriptions.
 const KEPT: i64 = 1000;
@@ -161,6 +162,9 @@ struct Heard {
     /// Rows whose last notification became a dead letter, because the bus failed at it again and
     /// again while it took others.
     suspects: Mutex<BTreeSet<RowKey>>,
+    /// Positions of buses that are not registered, by partition and bus, and since when each has
+    /// not moved.
+    absent: Mutex<BTreeMap<(u16, String), (i64, Duration)>>,
 }
 
 /// A notification at which a bus fails.
@@ -193,6 +197,10 @@ impl Heard {
 
     fn suspects(&self) -> MutexGuard<'_, BTreeSet<RowKey>> {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn absent(&self) -> MutexGuard<'_, BTreeMap<(u16, String), (i64, Duration)>> {
+        self.absent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records that the bus failed at a notification of this row, and returns how often in a row it
@@ -239,6 +247,12 @@ impl Heard {
     }
 }
 
+/// How long the position of a bus is kept that no process seems to have any more.
+const GONE_AFTER: Duration = Duration::from_secs(3600);
+
+/// How many notifications of a partition are kept for such a bus.
+const BEHIND_MAX: i64 = 10 * KEPT;
+
 /// How often a bus may panic over a message before the message counts as refused.
 const PANICS_MAX: u32 = 5;
 
@@ -248,11 +262,12 @@ impl Place<'_> {
     /// If the bus has no position yet, it gets that of the slowest registered bus, or the position
     /// before the oldest notification that is kept. All registered buses without a position get
     /// theirs in the same commit, before anything more is published, so that a new one misses
-    /// nothing from then on; and buses that are no longer registered lose theirs, so that they do
-    /// not keep notifications for ever.
+    /// nothing from then on. The position of a bus that is not registered is removed later, see
+    /// [`is_gone`](Self::is_gone).
     async fn position(&self, partition: &Partition) -> Result<Option<i64>, Error> {
         let registered = |name: &str| name == self.name || self.core.buses.contains_key(name);
-        let (kept, gone): (Vec<_>, Vec<_>) = partition.buses.iter().partition(|(name, _)| registered(name));
+        let (kept, unknown): (Vec<_>, Vec<_>) = partition.buses.iter().partition(|(name, _)| registered(name));
+        let gone: Vec<_> = unknown.iter().filter(|(name, at)| self.is_gone(name, **at, partition.last)).collect();
         let known = partition.buses.get(self.name).copied();
         let names = self.core.buses.keys().map(String::as_str).chain([self.name]);
         let new: BTreeSet<_> = names.filter(|name| !partition.buses.contains_key(*name)).collect();
@@ -260,7 +275,7 @@ impl Place<'_> {
             return Ok(known);
         }
         let slowest = |buses: &[(&String, &i64)]| buses.iter().map(|(_, position)| **position).min();
-        let begin = slowest(&kept).or_else(|| slowest(&gone)).unwrap_or(partition.trimmed);
+        let begin = slowest(&kept).or_else(|| slowest(&unknown)).unwrap_or(partition.trimmed);
         let mut changes: Vec<_> = new.into_iter().map(|name| self.at(name, Some(begin))).collect();
         for (name, _) in gone {
             let partition = self.number;
@@ -268,6 +283,22 @@ impl Place<'_> {
             changes.push(self.at(name, None));
         }
         Ok(self.store(changes).await?.then(|| known.unwrap_or(begin)))
+    }
+
+    /// Returns whether the position of a bus that is not registered here can be removed, so that it
+    /// does not keep notifications for ever: it has not moved for [`GONE_AFTER`], or the bus is
+    /// [`BEHIND_MAX`] notifications behind.
+    ///
+    /// Until then another process may have the bus: one that runs beside this one, or one that this
+    /// one replaces for a while. Its bus then goes on where it was.
+    fn is_gone(&self, bus: &str, at: i64, last: i64) -> bool {
+        let now = self.core.elapsed();
+        let mut absent = self.heard.absent();
+        let seen = absent.entry((self.number, bus.to_owned())).or_insert((at, now));
+        if seen.0 != at {
+            *seen = (at, now);
+        }
+        bus == Client::LOCAL || now.saturating_sub(seen.1) >= GONE_AFTER || last - at > BEHIND_MAX
     }
 
     /// Returns the change that sets the position of a bus; `None` removes it.

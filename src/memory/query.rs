@@ -52,14 +52,14 @@ fn is_build(build: &BuildRecord, filter: &BuildFilter) -> bool {
         && in_span(build.created_at, filter.created_from, filter.created_until)
 }
 
-/// Whether the build fits what the filter says about rows beside it.
+/// Whether the build fits what the filter says about rows beside it, but for the events that want
+/// it.
 fn is_beside(tables: &Tables, id: BuildId, filter: &BuildFilter) -> bool {
     let causes =
         || tables.causes.range((id, EventId(i64::MIN))..=(id, EventId(i64::MAX))).map(|((_, event), _)| *event);
     let events = || causes().filter_map(|event| tables.events.get(&event));
     let externals = || attempts_of(tables, id).filter_map(|attempt| attempt.external.clone());
-    (filter.events.is_empty() || causes().any(|event| filter.events.contains(&event)))
-        && (filter.event_kinds.is_empty() || events().any(|event| filter.event_kinds.contains(&event.envelope.kind)))
+    (filter.event_kinds.is_empty() || events().any(|event| filter.event_kinds.contains(&event.envelope.kind)))
         && (filter.search_keys.is_empty()
             || events().any(|event| filter.search_keys.contains(&event.envelope.search_key)))
         && (filter.externals.is_empty() || externals().any(|external| filter.externals.contains(&external)))
@@ -68,21 +68,40 @@ fn is_beside(tables: &Tables, id: BuildId, filter: &BuildFilter) -> bool {
 }
 
 pub(super) fn events(tables: &Tables, filter: &EventFilter, paging: Paging) -> Page<EventRecord> {
-    let rows = tables.events.values().filter(|event| is_event(event, filter));
-    page(rows.map(|event| (event.id.0, event)), paging)
+    let (from, to) = numbers(paging);
+    let rows = tables.events.range(EventId(from)..=EventId(to)).map(|(_, event)| event);
+    page(rows.filter(|event| is_event(event, filter)).map(|event| (event.id.0, event)), paging)
 }
 
-fn found<'a>(tables: &'a Tables, filter: &'a BuildFilter) -> impl DoubleEndedIterator<Item = &'a BuildRecord> {
+/// The numbers that rows of a part of a list can have. To count them, all are needed.
+fn numbers(paging: Paging) -> (i64, i64) {
+    match paging.behind {
+        None => EVERY,
+        Some(_) if paging.counted => EVERY,
+        Some(behind) if paging.oldest_first => (behind, i64::MAX),
+        Some(behind) => (i64::MIN, behind),
+    }
+}
+
+const EVERY: (i64, i64) = (i64::MIN, i64::MAX);
+
+/// The builds of a filter with numbers within these.
+fn found<'a>(
+    tables: &'a Tables,
+    filter: &'a BuildFilter,
+    (from, to): (i64, i64),
+) -> impl DoubleEndedIterator<Item = &'a BuildRecord> {
     // The builds of a few events are found without a look at all others.
-    let of_events = |event: &EventId| tables.caused.range((*event, BuildId(i64::MIN))..=(*event, BuildId(i64::MAX)));
+    let of_events = |event: &EventId| tables.caused.range((*event, BuildId(from))..=(*event, BuildId(to)));
     let caused: BTreeSet<_> = filter.events.iter().flat_map(of_events).map(|(_, build)| *build).collect();
-    let all = tables.builds.values().filter(|_| filter.events.is_empty());
+    let all = tables.builds.range(BuildId(from)..=BuildId(to)).map(|(_, build)| build);
+    let all = all.filter(|_| filter.events.is_empty());
     let rows = all.chain(caused.into_iter().filter_map(|id| tables.builds.get(&id)));
     rows.filter(|build| is_build(build, filter) && is_beside(tables, build.id, filter))
 }
 
 pub(super) fn builds(tables: &Tables, filter: &BuildFilter, paging: Paging) -> Page<BuildRecord> {
-    page(found(tables, filter).map(|build| (build.id.0, build)), paging)
+    page(found(tables, filter, numbers(paging)).map(|build| (build.id.0, build)), paging)
 }
 
 pub(super) fn messages(tables: &Tables, states: &[InboxState], paging: Paging) -> Page<InboxRecord> {
@@ -105,7 +124,7 @@ pub(super) fn count_events(tables: &Tables, filter: &EventFilter) -> Vec<EventCo
 
 pub(super) fn count_builds(tables: &Tables, filter: &BuildFilter) -> Vec<BuildCount> {
     let mut counts = BTreeMap::new();
-    for build in found(tables, filter) {
+    for build in found(tables, filter, EVERY) {
         let key = (build.key.system.clone(), build.state, build.reason.code.clone());
         *counts.entry(key).or_insert(0) += 1;
     }

@@ -39,7 +39,12 @@ impl Nodes {
 
     /// Cost: O(log n) comparisons of names.
     pub(super) fn get(&self, id: &ArtifactId) -> Option<&PlanNode> {
-        self.0.binary_search_by(|node| node.artifact.id.cmp(id)).ok().map(|at| &self.0[at])
+        self.find(id).map(|(_, node)| node)
+    }
+
+    /// A build, and its place in the order of names. Cost: O(log n) comparisons of names.
+    pub(super) fn find(&self, id: &ArtifactId) -> Option<(usize, &PlanNode)> {
+        self.0.binary_search_by(|node| node.artifact.id.cmp(id)).ok().map(|at| (at, &self.0[at]))
     }
 
     pub(super) fn contains_key(&self, id: &ArtifactId) -> bool {

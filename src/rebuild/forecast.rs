@@ -178,10 +178,10 @@ pub(super) enum Begin {
     Waits(Duration),
     /// It runs, and ends after its duration; it counts against the limit of its build system or
     /// not.
-    Runs { slot: bool },
+    Runs { counts: bool },
     /// It never starts or never ends, and what waits for it never starts. It may count against the
     /// limit.
-    Held { slot: bool },
+    Held { counts: bool },
 }
 
 /// When a task runs.
@@ -255,10 +255,10 @@ impl<'s, 'a> Simulation<'s, 'a> {
             let Task { system, duration, .. } = self.tasks[task as usize];
             match *begin {
                 Begin::Waits(_) if self.pending[task as usize] == 0 => self.ready(task, Duration::ZERO, None),
-                Begin::Waits(_) | Begin::Held { slot: false } => {}
-                Begin::Held { slot: true } => self.schedule.live(system, 1),
-                Begin::Runs { slot } => {
-                    self.schedule.live(system, u32::from(slot));
+                Begin::Waits(_) | Begin::Held { counts: false } => {}
+                Begin::Held { counts: true } => self.schedule.live(system, 1),
+                Begin::Runs { counts } => {
+                    self.schedule.live(system, u32::from(counts));
                     self.run(task, Duration::ZERO, duration, None);
                 }
             }
@@ -294,7 +294,7 @@ impl<'s, 'a> Simulation<'s, 'a> {
     }
 
     fn end(&mut self, task: u32, now: Duration) {
-        if !matches!(self.begin[task as usize], Begin::Runs { slot: false }) {
+        if !matches!(self.begin[task as usize], Begin::Runs { counts: false }) {
             let system = self.tasks[task as usize].system;
             self.schedule.ended(system);
             self.freed.insert(system, (now, task));

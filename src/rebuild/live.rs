@@ -153,14 +153,14 @@ impl OpenBuilds {
     fn begin(&self, build: &BuildRecord, cut: bool) -> Begin {
         let live = self.attempts.contains_key(&build.id);
         match build.state {
-            BuildState::Verifying | BuildState::Canceling => Begin::Runs { slot: live },
-            _ if is_submitted(build) && self.needs_decision(build.id) => Begin::Held { slot: live },
-            _ if is_submitted(build) => Begin::Runs { slot: live },
+            BuildState::Verifying | BuildState::Canceling => Begin::Runs { counts: live },
+            _ if is_submitted(build) && self.needs_decision(build.id) => Begin::Held { counts: live },
+            _ if is_submitted(build) => Begin::Runs { counts: live },
             BuildState::Ready | BuildState::Blocked if !cut && !self.paused.contains_key(&build.key.system) => {
                 let until = build.not_before.filter(|_| build.state == BuildState::Ready);
                 Begin::Waits(until.map_or(Duration::ZERO, |until| since(until, self.at)))
             }
-            _ => Begin::Held { slot: false },
+            _ => Begin::Held { counts: false },
         }
     }
 }

@@ -3,17 +3,18 @@
 
 use crate::each;
 use async_trait::async_trait;
-use freshmaker::backend::{Bus, Delivery, DeliveryTag, Error, Paging, Remedy, Result};
+use freshmaker::backend::{Bus, Clock, Delivery, DeliveryTag, Error, Paging, Remedy, Result};
 use freshmaker::client::Client;
 use freshmaker::engine::{Announcement, Announcer};
 use freshmaker::memory::MemoryBus;
 use freshmaker::rebuild::{Neighbourhood, Notification, RowKey};
-use freshmaker::{Context, Decision, HandlerResult, Message};
+use freshmaker::{Context, Decision, Engine, HandlerResult, Message};
 use freshmaker_testing::world::{Pushed, World, pushed};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A bus that answers some messages with an error.
 #[derive(Debug)]
@@ -189,21 +190,63 @@ async fn a_message_that_is_sent_again_has_the_same_id() {
     assert_eq!(heard[6], format!("{}:event.told.min", heard[0]));
 }
 
+/// The buses that have a position in the first partition.
+async fn buses(world: &World) -> Vec<String> {
+    world.storage.reads().outbox().await.unwrap().partitions[0].buses.keys().cloned().collect()
+}
+
 /// What is left of a bus that is gone would keep notifications for ever.
 #[tokio::test(start_paused = true)]
-async fn a_bus_that_is_no_longer_registered_loses_its_position() {
+async fn a_bus_that_is_no_longer_registered_loses_its_position_after_an_hour() {
     for world in each() {
         let both = world.builder().bus("second", Arc::new(MemoryBus::new())).on(rebuild).build().unwrap();
         both.client().send(&pushed("base")).await.unwrap();
         world.settle(&both).await;
-        let buses = async || -> Vec<String> {
-            world.storage.reads().outbox().await.unwrap().partitions[0].buses.keys().cloned().collect()
-        };
-        assert_eq!(buses().await, ["bus", "second"]);
+        assert_eq!(buses(&world).await, ["bus", "second"]);
         let one = world.builder().on(rebuild).build().unwrap();
-        one.client().send(&pushed("base")).await.unwrap();
+        let story = async {
+            world.clock.sleep(Duration::from_secs(3500)).await;
+            assert_eq!(buses(&world).await, ["bus", "second"]);
+            world.clock.sleep(Duration::from_secs(120)).await;
+            assert_eq!(buses(&world).await, ["bus"]);
+        };
+        one.run_until(story).await.unwrap();
+    }
+}
+
+/// A process that was started without a bus, or runs for a moment beside one that has it, costs
+/// that bus nothing.
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_another_process_does_not_have_goes_on_where_it_was() {
+    for world in each() {
+        let second = Arc::new(MemoryBus::new());
+        let both = world.builder().bus("second", second.clone()).on(rebuild).build().unwrap();
+        both.client().send_as("first", &pushed("base")).await.unwrap();
+        world.settle(&both).await;
+        let one = world.builder().on(rebuild).build().unwrap();
+        one.client().send_as("between", &pushed("base")).await.unwrap();
+        one.run_until(world.clock.sleep(Duration::from_secs(600))).await.unwrap();
+        assert!(second.published().len() < world.bus.published().len());
+        let both = world.builder().bus("second", second.clone()).on(rebuild).build().unwrap();
+        both.client().send_as("last", &pushed("base")).await.unwrap();
+        world.settle(&both).await;
+        assert_eq!(ids(&second.published()), ids(&world.bus.published()), "all, in their order, each once");
+    }
+}
+
+/// A program for one's own machine has no bus, and one that has is not asked to wait for it.
+#[tokio::test(start_paused = true)]
+async fn the_position_of_an_engine_without_a_bus_goes_with_the_first_bus() {
+    for world in each() {
+        let parts = Engine::builder().storage(world.storage.clone()).catalog("images", world.catalog.clone());
+        let none = parts.build_system("builder", world.builds.clone()).on(rebuild).build().unwrap();
+        none.client().send(&pushed("base")).await.unwrap();
+        world.settle(&none).await;
+        assert_eq!(buses(&world).await, [Client::LOCAL]);
+        let one = world.builder().on(rebuild).build().unwrap();
+        one.client().send_as("again", &pushed("base")).await.unwrap();
         world.settle(&one).await;
-        assert_eq!(buses().await, ["bus"]);
+        assert_eq!(buses(&world).await, ["bus"]);
     }
 }
 

@@ -40,6 +40,18 @@ await step("the overview is there and follows what happens", page, async () => {
   await until(page, (first) => document.getElementById("now").innerText !== first, first, 10_000);
 });
 
+await step("the overview is painted after one request", await chromium.page(), async (page) => {
+  // Nothing else is answered before the page is looked at.
+  let answer;
+  const looked = new Promise((resolve) => { answer = resolve; });
+  await page.route("**/assets/**", async (route) => { await looked; await route.continue(); });
+  await page.goto(at("/"), { waitUntil: "commit" });
+  await until(page, () => performance.getEntriesByName("first-contentful-paint").length > 0);
+  assert.equal(await page.evaluate(() => getComputedStyle(document.querySelector("header.top")).display), "flex");
+  answer();
+  await page.close();
+});
+
 await step("an event says what it rebuilds, and why", page, async () => {
   await page.locator("#open a", { hasText: "event" }).first().click();
   await page.waitForURL(/events\/\d+$/);

@@ -118,7 +118,7 @@ mod hub;
 mod layers;
 mod limits;
 mod metrics;
-mod open;
+mod open_builds;
 #[cfg(feature = "page")]
 mod page;
 #[cfg(not(feature = "page"))]

@@ -7,7 +7,7 @@ use crate::documents::Store;
 use crate::hub::Hub;
 use crate::layers;
 use crate::metrics::Counters;
-use crate::open::Lately;
+use crate::open_builds::Lately;
 use crate::page::Pages;
 use crate::plans::PlanCache;
 use crate::problem::{Problem, ProblemCode};

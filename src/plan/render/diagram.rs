@@ -335,6 +335,7 @@ impl Plan {
             let one = DiagramBox::new(id.as_str(), id.as_str());
             diagram.add(DiagramBox { mark: Some(Mark::Changed), ..one });
         }
+        let first = diagram.len();
         for node in self.nodes() {
             let id = node.artifact.id.as_str();
             let word = match node.reason {
@@ -348,11 +349,16 @@ impl Plan {
             let critical = critical.contains(&node.artifact.id);
             diagram.add(DiagramBox { critical, details, ..DiagramBox::new(id, id) });
         }
-        for node in self.nodes() {
-            let changed = node.parents.iter().map(|parent| &parent.id).filter(|id| self.node(id).is_none());
-            let waits = self.needs(node).map(|parent| &parent.artifact.id);
-            for parent in changed.chain(waits) {
-                diagram.connect(parent.as_str(), node.artifact.id.as_str());
+        let number = |place: usize| u32::try_from(first + place).unwrap_or(u32::MAX);
+        for (place, node) in self.nodes().enumerate() {
+            for parent in &node.parents {
+                match self.nodes.find(&parent.id) {
+                    None => diagram.connect(parent.id.as_str(), node.artifact.id.as_str()),
+                    Some((before, of)) if of.wave < node.wave => {
+                        diagram.arrows.insert((number(before), number(place)));
+                    }
+                    Some(_) => {}
+                }
             }
         }
         diagram

@@ -5,8 +5,10 @@ use crate::problem::{Problem, ProblemCode};
 use axum::extract::Path;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use freshmaker::artifact::Digest;
 use freshmaker::plan::Diagram;
+use sha2::{Digest as _, Sha256};
 use std::sync::LazyLock;
 
 /// A file of the page.
@@ -15,7 +17,7 @@ pub(crate) struct Asset {
     /// Its name, below `assets/`.
     pub(crate) name: String,
     kind: &'static str,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Asset {
@@ -39,6 +41,11 @@ pub(crate) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
 
 pub(crate) static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("icon", "svg", "image/svg+xml", include_str!("../../assets/icon.svg").to_owned()));
+
+/// The style as a source in a `Content-Security-Policy`, for the page that has it within: the
+/// overview, which is what people open first and is painted after one request.
+pub(super) static STYLE_SOURCE: LazyLock<String> =
+    LazyLock::new(|| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(&STYLE.text))));
 
 /// Serves a file of the page. An old name, of which a page of an earlier version may be open, is
 /// not found.

@@ -51,16 +51,21 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use freshmaker::artifact::Digest;
+use std::sync::LazyLock;
 use visit::Visit;
 
 /// Whether this build has pages.
 pub(crate) const HAS_PAGE: bool = true;
 
 /// A page loads its own style, script and pictures, and sends its forms to where it came from.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-     form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-);
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self' {}; img-src 'self'; connect-src 'self'; \
+         form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        *assets::STYLE_SOURCE
+    );
+    HeaderValue::try_from(policy).expect("a policy is plain text")
+});
 
 /// What pages keep between requests.
 #[derive(Debug, Default)]
@@ -139,7 +144,7 @@ fn html(status: StatusCode, text: String) -> Response {
 }
 
 fn frame_headers(headers: &mut HeaderMap) {
-    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
     headers.insert(header::VARY, HeaderValue::from_static("accept, authorization, cookie"));
 }
 

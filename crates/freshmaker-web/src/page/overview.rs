@@ -8,7 +8,7 @@ use super::frame::{Frame, Place};
 use super::visit::Visit;
 use super::{events, links, states, text};
 use crate::api::systems::open_counts;
-use crate::open::{Kept, Open};
+use crate::open_builds::{Kept, Open};
 use crate::problem::Problem;
 use askama::Template;
 use axum::response::Response;

@@ -1,6 +1,7 @@
 //! The pages, read and written without a script.
 
 use super::support::{Answer, Service, ask, request, with};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use freshmaker::rebuild::{Failure, FailureClass};
 use freshmaker::{Artifact, ArtifactGraph, ArtifactKind, EdgeKind, Engine};
 use freshmaker_testing::world::until;
@@ -8,6 +9,7 @@ use freshmaker_web::axum::Router;
 use freshmaker_web::axum::body::Body;
 use freshmaker_web::axum::http::{Method, Request};
 use freshmaker_web::{PageConfig, Role};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(super) fn service() -> Service {
@@ -171,10 +173,11 @@ async fn a_page_loads_nothing_but_what_is_its_own() {
         assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'"), "{policy}");
         assert!(!policy.contains("unsafe"), "{policy}");
         let page = text(&answer);
-        for inline in ["<style", " style=", " onclick=", " onload=", "javascript:", "http://", "https://"] {
+        for inline in [" style=", " onclick=", " onload=", "javascript:", "http://", "https://"] {
             assert!(!page.contains(inline), "{path} has {inline}");
         }
         assert_eq!(page.matches("<script").count(), 1, "{path}");
+        assert_eq!(page.matches("<style").count() == 1, path == "/", "{path}");
         let again = with(html(Method::GET, path), "if-none-match", answer.header("etag"));
         assert_eq!(ask(&service.router, again).await.status, 304, "{path}");
     }
@@ -188,13 +191,27 @@ fn compressed(bytes: &[u8]) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_overview_brings_its_style_and_allows_that_alone() {
+    let service = service();
+    let answer = ask(&service.router, html(Method::GET, "/")).await;
+    let page = text(&answer);
+    assert!(!page.contains("rel=\"stylesheet\""), "one request is enough to paint it");
+    let style = page.split_once("<style>").and_then(|(_, rest)| rest.split_once("</style>")).unwrap().0;
+    let source = format!("style-src 'self' 'sha256-{}';", BASE64_STANDARD.encode(Sha256::digest(style)));
+    assert!(answer.header("content-security-policy").contains(&source), "{source}");
+    let other = self::page(&service, "/events").await;
+    let sheet = attributes(&other, "href").into_iter().find(|path| path.ends_with("css")).unwrap();
+    assert_eq!(text(&service.get(&resolved("/events", sheet)).await), style);
+}
+
+#[tokio::test(start_paused = true)]
 async fn style_and_script_are_small_and_asked_for_once() {
     let service = service();
-    let page = page(&service, "/").await;
+    let page = page(&service, "/events").await;
     for (name, most) in [("css", 8 << 10), ("js", 4 << 10)] {
         let all: Vec<_> = attributes(&page, "href").into_iter().chain(attributes(&page, "src")).collect();
         let path = all.into_iter().find(|path| path.ends_with(name)).unwrap();
-        let answer = service.get(&resolved("/", path)).await;
+        let answer = service.get(&resolved("/events", path)).await;
         assert_eq!(answer.status, 200);
         assert!(answer.header("cache-control").contains("immutable"));
         assert!(compressed(&answer.body) <= most, "{path}: {} bytes compressed", compressed(&answer.body));
