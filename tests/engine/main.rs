@@ -3,6 +3,7 @@
 
 mod answers;
 mod applied;
+mod bounds;
 mod config;
 mod decisions;
 mod doors;

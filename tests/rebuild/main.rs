@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod conflicts;
 mod impeded;
 mod join;
 mod live;
