@@ -250,6 +250,11 @@ impl InboxRow {
 }
 
 impl EventRow {
+    /// The same without what is long to read: what came in.
+    pub(crate) fn brief(self) -> Self {
+        Self { payload: "null".to_owned().into(), ..self }
+    }
+
     pub(crate) fn key(&self) -> RowKey {
         RowKey::Event(EventId(self.id))
     }
@@ -317,6 +322,12 @@ impl EventRow {
 }
 
 impl BuildRow {
+    /// The same without what is long to read: what it is made of.
+    pub(crate) fn brief(self) -> Self {
+        let (object, list) = ("{}".to_owned(), "[]".to_owned());
+        Self { source: None, parameters: object.into(), parents: list.clone().into(), demands: list.into(), ..self }
+    }
+
     pub(crate) fn key(&self) -> RowKey {
         RowKey::Build(BuildId(self.id))
     }

@@ -29,6 +29,7 @@ pub(crate) struct Sources {
     pub(crate) extra_repositories: BTreeMap<String, Vec<String>>,
     pub(crate) isolated: bool,
     pub(crate) arch_overrides: bool,
+    pub(crate) git_base_url: Option<String>,
     pub(crate) newer: NewerReleases,
     /// Content sets that no repository is asked for.
     pub(crate) excluded: String,
@@ -160,8 +161,25 @@ impl Sources {
         ImageComposes::check_pattern(&excluded)?;
         let (extra_repositories, sigkeys) = (given.extra_repositories.clone(), given.sigkeys.clone());
         let newer = if given.released_only { NewerReleases::Replace } else { NewerReleases::Keep };
+        let git_base_url = given.git_base_url.clone();
+        if git_base_url.as_ref().is_some_and(|url| url.split_once("://").is_none_or(|(_, host)| host.is_empty())) {
+            return Err(
+                "advisories.git_base_url: it needs a scheme and a server, as git+https://src.example.org".into()
+            );
+        }
         let (isolated, arch_overrides) = (given.isolated, given.arch_overrides);
-        Ok(Self { errata, pulp, images, extra_repositories, isolated, arch_overrides, newer, excluded, sigkeys })
+        Ok(Self {
+            errata,
+            pulp,
+            images,
+            extra_repositories,
+            isolated,
+            arch_overrides,
+            git_base_url,
+            newer,
+            excluded,
+            sigkeys,
+        })
     }
 
     /// Who knows released images.
@@ -200,6 +218,9 @@ impl Sources {
         }
         if self.arch_overrides {
             recipes = recipes.with_arch_overrides();
+        }
+        if let Some(url) = &self.git_base_url {
+            recipes = recipes.with_git_base_url(url);
         }
         let recipes = Arc::new(recipes);
         let search = ImageSearch::new(self.images()?, recipes.clone());

@@ -108,6 +108,8 @@ pub(crate) struct Advisories {
     /// Whether images are rebuilt for the architectures of their last build alone.
     #[serde(default)]
     pub(crate) arch_overrides: bool,
+    /// The server of the repositories that images are built from, if not that of their last builds.
+    pub(crate) git_base_url: Option<String>,
     /// Whether nothing is built on a release that is newer than the latest released one.
     #[serde(default)]
     pub(crate) released_only: bool,

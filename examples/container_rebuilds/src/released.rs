@@ -150,6 +150,7 @@ impl Released {
             extra_repositories: BTreeMap::new(),
             isolated: true,
             arch_overrides: false,
+            git_base_url: None,
             newer: NewerReleases::Keep,
             excluded,
             sigkeys: Vec::new(),

@@ -16,7 +16,8 @@ const PARALLEL: usize = 8;
 
 /// Finds out from Koji how images can be built again, and what is installed in them.
 ///
-/// * The source is the commit that the build records, else that of its task. The target, and the
+/// * The source is the commit that the build records, else that of its task, on the same server
+///   unless there is [another one](Self::with_git_base_url). The target, and the
 ///   branch as parameter `git_branch`, are those of the task. A Flatpak has the parameter
 ///   `flatpak`.
 /// * Builds are isolated (parameter `isolated`): they do not become the latest ones of their
@@ -51,6 +52,7 @@ pub struct KojiRecipes {
     extra: BTreeMap<String, BTreeSet<String>>,
     isolated: bool,
     arch_overrides: bool,
+    git_base_url: Option<String>,
 }
 
 impl KojiRecipes {
@@ -61,7 +63,7 @@ impl KojiRecipes {
     /// used.
     pub fn new(config: &KojiConfig) -> Result<Self> {
         let reader = KojiReader::new(config)?;
-        Ok(Self { reader, extra: BTreeMap::new(), isolated: true, arch_overrides: false })
+        Ok(Self { reader, extra: BTreeMap::new(), isolated: true, arch_overrides: false, git_base_url: None })
     }
 
     /// Rebuilds become the latest builds of their targets.
@@ -78,6 +80,16 @@ impl KojiRecipes {
     #[must_use]
     pub fn with_arch_overrides(mut self) -> Self {
         self.arch_overrides = true;
+        self
+    }
+
+    /// Builds from the repositories of this server, such as `git+https://src.example.org`, and not
+    /// from the one that the last build names: the repository is the path of its source. For
+    /// example, what was built from `git://old.example.org/containers/app#f1d2` is built again from
+    /// `git+https://src.example.org/containers/app#f1d2`.
+    #[must_use]
+    pub fn with_git_base_url(mut self, url: impl Into<String>) -> Self {
+        self.git_base_url = Some(url.into());
         self
     }
 
@@ -181,6 +193,16 @@ impl KojiRecipes {
         Ok(found.into_iter().map(|(number, build)| (number, build.and_then(|build| nvr(&build.nvr)))).collect())
     }
 
+    /// Returns where the repository is that an image was built from.
+    fn location(&self, built_from: &str) -> std::result::Result<String, String> {
+        let Some(base) = &self.git_base_url else { return Ok(built_from.to_owned()) };
+        let path = built_from.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
+        let path = path.filter(|path| !path.is_empty());
+        let path =
+            path.ok_or_else(|| format!("it was built from {built_from:?}, which is no repository of a server"))?;
+        Ok(format!("{}/{path}", base.trim_end_matches('/')))
+    }
+
     fn recipe(
         &self,
         image: &Nvr,
@@ -190,9 +212,9 @@ impl KojiRecipes {
     ) -> std::result::Result<Recipe, String> {
         let unknown = ImageOrigin::default();
         let origin = build.image.as_ref().unwrap_or(&unknown);
-        let revision = request.source.revision.as_deref();
+        let (location, revision) = (self.location(&request.source.location)?, request.source.revision);
         let mut artifact = Artifact::new(image.to_string(), ArtifactKind::Image);
-        artifact = artifact.with_source(request.source.location.as_str(), revision);
+        artifact = artifact.with_source(location, revision.as_deref());
         artifact.target = request.target;
         if let Some(branch) = request.branch {
             artifact = artifact.with_parameter("git_branch", branch);

@@ -139,6 +139,22 @@ async fn a_rebuild_can_become_the_latest_build() {
     assert_eq!(app.artifact.parameters.get("isolated"), None);
 }
 
+/// Where the sources are may have changed since the last build.
+#[tokio::test]
+async fn a_rebuild_can_be_made_from_another_server() {
+    let koji = KojiRecipes::new(&hub().await.config()).expect("a client");
+    let app = "app-container-1-1";
+    let mut sources = Vec::new();
+    for koji in [koji.clone(), koji.with_git_base_url("git+https://src.example.org/")] {
+        let recipe = recipes(&koji, &[app]).await.remove(&nvr(app)).expect("an answer").expect("a recipe");
+        sources.push(recipe.artifact.source.expect("a source"));
+    }
+    let [before, after] = &sources[..] else { panic!("two recipes") };
+    let path = before.location.splitn(4, '/').nth(3).expect("a path");
+    assert_eq!(after.location, format!("git+https://src.example.org/{path}"));
+    assert_eq!(after.revision, before.revision);
+}
+
 #[tokio::test]
 async fn a_base_image_needs_an_extra_repository() {
     let hub = hub().await;

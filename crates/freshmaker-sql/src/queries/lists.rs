@@ -232,7 +232,7 @@ pub(super) fn events_page(
     let columns = (events::id, EventRow::as_select());
     let rows = page_of!(events::table.filter(of_events(filter)?), events::id, paging, columns);
     let rows = rows.load_iter(connection).map_err(failed)?;
-    page(rows, paging, total, EventRow::record)
+    page(rows, paging, total, |row: EventRow| if paging.brief { row.brief().record() } else { row.record() })
 }
 
 /// How many builds a filter lets through. By state, and without repositories, the tallies say so.
@@ -267,7 +267,7 @@ pub(super) fn builds_page(
     let columns = (builds::id, BuildRow::as_select());
     let rows = page_of!(builds::table.filter(of_builds(filter)?), builds::id, paging, columns);
     let rows = rows.load_iter(connection).map_err(failed)?;
-    page(rows, paging, total, BuildRow::record)
+    page(rows, paging, total, |row: BuildRow| if paging.brief { row.brief().record() } else { row.record() })
 }
 
 pub(super) fn messages(

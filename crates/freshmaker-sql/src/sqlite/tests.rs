@@ -324,6 +324,24 @@ async fn rows_that_cannot_be_read_stop_no_others() {
     }
 }
 
+/// A list does not fail because of what it does not show.
+#[tokio::test]
+async fn brief_rows_are_without_what_they_are_made_of() {
+    let storage = with_rows().await;
+    let change =
+        "UPDATE builds SET parameters = '{\"branch\": \"main\"}'; UPDATE builds SET parents = '[' WHERE id = 2;
+        UPDATE events SET payload = '[1]'";
+    on(&storage, |connection| connection.batch_execute(change).unwrap());
+    let builds = async |paging| storage.builds(BuildFilter::default(), paging).await.unwrap();
+    let (whole, brief) = (builds(Paging::first(9)).await, builds(Paging::first(9).brief()).await);
+    assert_eq!((whole.items.len(), whole.unreadable.len()), (1, 1));
+    assert!(!whole.items[0].parameters.is_empty());
+    assert_eq!((brief.items.len(), brief.unreadable.len()), (2, 0));
+    assert!(brief.items.iter().all(|build| build.parameters.is_empty()));
+    let events = storage.events(EventFilter::default(), Paging::first(9).brief()).await.unwrap();
+    assert!(events.items[0].envelope.payload.is_null());
+}
+
 #[tokio::test]
 async fn states_outside_the_enums_are_refused() {
     let storage = with_rows().await;

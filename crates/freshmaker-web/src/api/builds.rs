@@ -66,7 +66,7 @@ impl BuildsQuery {
             reason_codes: reason.0,
             ..BuildFilter::default()
         };
-        Ok((filter, paging(cursor.as_ref(), limit, count)?))
+        Ok((filter, paging(cursor.as_ref(), limit, count)?.brief()))
     }
 }
 

@@ -83,7 +83,7 @@ impl EventsQuery {
             created_until: until,
             ..EventFilter::default()
         };
-        Ok((filter, paging(cursor.as_ref(), limit, count)?))
+        Ok((filter, paging(cursor.as_ref(), limit, count)?.brief()))
     }
 }
 

@@ -228,7 +228,7 @@ async fn builds(visit: &Visit, event: EventId) -> Result<Builds, Problem> {
     let web = &visit.web;
     let filter = BuildFilter { events: vec![event], ..BuildFilter::default() };
     let page = |paging| web.ask(web.client().builds(filter.clone(), paging));
-    let all = Paging::first(Paging::LIMIT_MAX).oldest_first().collect(BUILDS_MAX, page).await?;
+    let all = Paging::first(Paging::LIMIT_MAX).oldest_first().brief().collect(BUILDS_MAX, page).await?;
     let named = |build: BuildRecord| (build.key.artifact.as_str().to_owned(), (build.id, build.state));
     Ok(all.items.into_iter().map(named).collect())
 }

@@ -34,7 +34,7 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let after = visit.position().await?;
     let counts = open_counts(web).await?;
     let ready = BuildFilter { states: vec![BuildState::Ready], ..BuildFilter::default() };
-    let mut next = web.ask(client.builds(ready, Paging::first(READY_MAX).oldest_first())).await?.items;
+    let mut next = web.ask(client.builds(ready, Paging::first(READY_MAX).oldest_first().brief())).await?.items;
     next.sort_by_key(|build| std::cmp::Reverse(build.priority));
     next.truncate(SHOWN_MAX);
     let open = web.open().await?;

@@ -92,7 +92,7 @@ async fn exact(visit: &Visit, wanted: &str) -> Result<(Vec<EventRecord>, Vec<Bui
             by_build.insert(0, BuildFilter { ids: vec![BuildId(number)], ..BuildFilter::default() });
         }
     }
-    let first = Paging::first(HITS_MAX);
+    let first = Paging::first(HITS_MAX).brief();
     for filter in by_event {
         events.extend(web.ask(client.events(filter, first)).await?.items);
     }
@@ -117,7 +117,8 @@ fn numbered(wanted: &str) -> (&str, Option<i64>) {
 /// text, whether in large letters or small ones.
 async fn by_part(visit: &Visit, wanted: &str) -> Result<Named, Problem> {
     let (web, part) = (&visit.web, wanted.to_lowercase());
-    let newest = web.ask(web.client().builds(BuildFilter::default(), Paging::first(Paging::LIMIT_MAX))).await?.items;
+    let newest =
+        web.ask(web.client().builds(BuildFilter::default(), Paging::first(Paging::LIMIT_MAX).brief())).await?.items;
     let mut found = BTreeSet::new();
     let fits = |id: &ArtifactId| id.as_str().to_lowercase().contains(&part);
     found.extend(newest.into_iter().map(|build| build.key.artifact).filter(&fits));

@@ -75,6 +75,7 @@ pub(super) async fn pages_follow_each_other(World { storage, .. }: World<'_>) {
     let far = Paging { offset: u64::MAX, limit: u32::MAX, ..two.counted() };
     assert_eq!(page(far).await, (vec![], None, Some(6)), "far after the end");
     assert_eq!(page(Paging::first(0)).await.0, Vec::<i64>::new(), "a page of nothing");
+    assert_eq!(page(two.brief()).await, page(two).await, "the same rows, whether or not all of each");
     let all = async |paging: Paging, max| {
         let read = |paging| storage.reads().events(EventFilter::default(), paging);
         let all = done("all events", paging.collect(max, read).await);
