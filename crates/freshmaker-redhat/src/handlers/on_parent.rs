@@ -9,6 +9,8 @@ const BUILD_CONTAINER: &str = "buildContainer";
 
 /// Rebuilds the images that are built on an image which was rebuilt, but not by this engine.
 ///
+/// Only images whose latest build is recent enough are followed, see [`BuiltImages`].
+///
 /// Listens to finished tasks of Koji, as Brew ([`ContainerTaskChanged`]) and, by
 /// [`on_tasks`](Self::on_tasks), as Fedora ([`TaskChanged`]) announce them. It asks what the task
 /// has built, and for the newest builds of all images.
