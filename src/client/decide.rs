@@ -68,7 +68,16 @@ impl Client {
     #[doc(alias = "abort")]
     #[doc(alias = "stop")]
     pub async fn cancel(&self, event: EventId, by: &str) -> Result<()> {
-        let input = Input::Cancel { event, by: Actor::Person(by.to_owned()), because: String::new() };
+        self.cancel_because(event, by, "").await
+    }
+
+    /// Cancels an event as [`cancel`](Self::cancel) does, with a reason in words. The reasons of the
+    /// event and of its cancelled builds have it.
+    ///
+    /// # Errors
+    /// As for [`cancel`](Self::cancel).
+    pub async fn cancel_because(&self, event: EventId, by: &str, why: &str) -> Result<()> {
+        let input = Input::Cancel { event, by: Actor::Person(by.to_owned()), because: why.to_owned() };
         self.decide(&Scope::Event(event), &input).await
     }
 

@@ -27,11 +27,33 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         if media_type(request.headers()).as_deref() != Some("application/json") {
-            return Err(Problem::new(ProblemCode::MediaType, "the body must be application/json"));
+            return Err(not_json());
         }
         let body = read_body(request).await?;
         read_json(&body).map(Self)
     }
+}
+
+/// A body in JSON, or `null`, or none at all. The problems are those of [`JsonBody`].
+#[derive(Debug)]
+pub(crate) struct MaybeJson<T>(pub(crate) Option<T>);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for MaybeJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let is_json = media_type(request.headers()).as_deref() == Some("application/json");
+        let body = read_body(request).await?;
+        match (body.is_empty(), is_json) {
+            (true, _) => Ok(Self(None)),
+            (false, true) => read_json(&body).map(Self),
+            (false, false) => Err(not_json()),
+        }
+    }
+}
+
+fn not_json() -> Problem {
+    Problem::new(ProblemCode::MediaType, "the body must be application/json")
 }
 
 /// The body of a request, unchanged. The request is refused with 413 if the body is too long, and

@@ -1,11 +1,12 @@
 //! Events: lists, plans, histories, and what people decide about them.
 
+use super::builds::Why;
 use super::etag::{self, must_match};
 use super::messages::{Accepted, accepted};
 use super::paging::{Cursor, Limit, answer, paging, part};
 use super::views::{EventView, ExclusionView, ForecastView, Listing, TransitionView};
 use crate::auth::Caller;
-use crate::extract::{JsonBody, List, Number, Query, parsed};
+use crate::extract::{JsonBody, List, MaybeJson, Number, Query, parsed};
 use crate::problem::{Problem, ProblemBody};
 use crate::web::Web;
 use axum::Json;
@@ -319,9 +320,18 @@ async fn matching(web: &Web, headers: &HeaderMap, id: EventId) -> Result<(), Pro
     Ok(())
 }
 
+/// Why an event is cancelled.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cancellation {
+    /// One sentence for the history: 1 to 1,000 characters.
+    #[serde(default)]
+    pub(crate) why: Option<String>,
+}
+
 /// Stops an event: what is not running is dropped, what runs is stopped, what other events want as
-/// well goes on for them. That is for those who have asked for the event, and administrators.
-/// Returns the event, which has `cancel_at` until everything has ended.
+/// well goes on for them. That is for those who have asked for the event, and administrators. The
+/// body may say why; the reasons of the event and its builds have that sentence. Returns the event, which has `cancel_at` until everything has ended.
 #[utoipa::path(
     post,
     path = "/api/3/events/{id}/cancel",
@@ -330,6 +340,7 @@ async fn matching(web: &Web, headers: &HeaderMap, id: EventId) -> Result<(), Pro
         ("id" = i64, Path, description = "The number of the event"),
         ("If-Match" = Option<String>, Header, description = "The ETag of the version that was decided about")
     ),
+    request_body = Option<Cancellation>,
     responses(
         (status = 200, description = "The event, which is being cancelled", body = EventView),
         (status = 412, description = "It is not in the version that `If-Match` names", body = ProblemBody, content_type = "application/problem+json")
@@ -340,12 +351,15 @@ pub(crate) async fn cancel(
     caller: Caller,
     Number(id): Number,
     headers: HeaderMap,
+    MaybeJson(cancellation): MaybeJson<Cancellation>,
 ) -> Result<Response, Problem> {
     let id = EventId(id);
+    let why = cancellation.and_then(|given| given.why).map(|why| Why { why });
+    let why = why.as_ref().map(Why::checked).transpose()?.unwrap_or_default();
     web.must_decide_about(&caller, "cancel", id).await?;
     web.audited(&caller, "cancel", &format!("event {id}"), async {
         matching(&web, &headers, id).await?;
-        web.change(web.client().cancel(id, caller.name())).await
+        web.change(web.client().cancel_because(id, caller.name(), why)).await
     })
     .await?;
     let event = web.ask(whole(&web, id)).await?;

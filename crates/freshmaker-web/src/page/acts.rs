@@ -8,12 +8,12 @@ use super::links;
 use super::see_other;
 use super::visit::Visit;
 use crate::api::builds::{Resolution, Why};
-use crate::api::events::Part;
+use crate::api::events::{Cancellation, Part};
 use crate::api::failures::{Cause, retried_by_cause};
 use crate::api::systems::NewPause;
 use crate::api::{builds, dead_letters, events, plans, systems};
 use crate::auth::Allowed;
-use crate::extract::{Hash, JsonBody, Name, Number, Source, System};
+use crate::extract::{Hash, JsonBody, MaybeJson, Name, Number, Source, System};
 use crate::problem::{Problem, ProblemCode};
 use crate::routes::PageRoute;
 use axum::extract::State;
@@ -78,10 +78,19 @@ fn seen(version: u32) -> HeaderMap {
     HeaderMap::from_iter([(header::IF_MATCH, tag)])
 }
 
-async fn cancel(visit: Visit, Number(id): Number) -> Result<Response, Problem> {
+/// What the form to cancel an event sends.
+#[derive(Deserialize)]
+struct Canceled {
+    /// May be empty.
+    #[serde(default)]
+    why: String,
+}
+
+async fn cancel(visit: Visit, Number(id): Number, Form(Canceled { why }): Form<Canceled>) -> Result<Response, Problem> {
     let Visit { web, caller, root, .. } = visit;
+    let given = Cancellation { why: Some(why).filter(|why| !why.trim().is_empty()) };
     // Whatever has ended meanwhile: who cancels wants that nothing more is started.
-    events::cancel(State(web), caller, Number(id), HeaderMap::new()).await?;
+    events::cancel(State(web), caller, Number(id), HeaderMap::new(), MaybeJson(Some(given))).await?;
     see_other(&format!("{root}events/{id}?told=cancelled"))
 }
 

@@ -243,8 +243,13 @@ async fn cancelled_builds_are_counted_apart_from_failed_ones() {
     let handled = async { drop(client.wait_until_handled(&message).await.unwrap()) };
     service.engine.run_until(handled).await.unwrap();
     let open = service.get("/api/3/events?state=BUILDING").await.json()["items"][0]["id"].clone();
-    let canceled = service.post(&format!("/api/3/events/{open}/cancel"), &json!({})).await;
+    let cancel = format!("/api/3/events/{open}/cancel");
+    assert_eq!(service.post(&cancel, &json!({ "because": "x" })).await.problem(), "invalid", "nothing is dropped");
+    assert_eq!(service.post(&cancel, &json!({ "why": " " })).await.problem(), "invalid");
+    let canceled = service.post(&cancel, &json!({ "why": "the builders are moved" })).await;
     assert_eq!(canceled.status, 200, "{canceled:?}");
+    let reason = canceled.json()["reason"]["text"].as_str().unwrap().to_owned();
+    assert!(reason.contains("the builders are moved"), "{reason}");
     service.settle().await;
     let listed = service.get("/api/3/events").await.json();
     for (place, failed, canceled) in [(0, 0, 2), (1, 2, 0)] {
