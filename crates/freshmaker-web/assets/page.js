@@ -9,6 +9,7 @@
 
   // How long ago. What is further away than a day is shown with its date.
   const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+  const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
   const ago = (ms) => {
     const s = Math.round(Math.abs(ms) / 1000);
     const text = s < 60 ? `${s} s` : s < 3600 ? `${Math.floor(s / 60)} min` : `${Math.floor(s / 3600)} h ${Math.floor((s / 60) % 60)} min`;
@@ -19,7 +20,7 @@
     for (const time of root.querySelectorAll("time[datetime]")) {
       const at = Date.parse(time.dateTime);
       const far = Math.abs(now - at) > 86400000;
-      const text = far ? zone.format(at) : ago(now - at);
+      const text = far ? zone.format(at) : `${ago(now - at)} (${clock.format(at)})`;
       time.title ||= time.textContent;
       if (time.textContent !== text) time.textContent = text;
     }

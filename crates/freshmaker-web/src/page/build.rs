@@ -10,12 +10,13 @@ use crate::extract::Number;
 use crate::problem::Problem;
 use askama::Template;
 use axum::response::Response;
-use freshmaker::backend::{BuildCount, BuildFilter, Paging};
+use freshmaker::backend::{BuildCount, BuildFilter, EventFilter, Paging};
 use freshmaker::plan::Mark;
 use freshmaker::rebuild::{
-    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Cause, DependencyKind, ExpectedBuild, RowKey,
-    Transition, WaitingFor,
+    AttemptRecord, AttemptState, BuildId, BuildRecord, BuildState, Cause, DependencyKind, EventId, ExpectedBuild,
+    RowKey, Transition, WaitKind, WaitingFor,
 };
+use std::collections::BTreeMap;
 
 /// The most builds that are listed of those that are needed, and of those that wait.
 const NEIGHBOURS_MAX: usize = 50;
@@ -31,6 +32,8 @@ struct BuildPage {
     waits: Option<WaitingFor>,
     expected: Option<ExpectedBuild>,
     causes: Vec<Cause>,
+    /// What the events of the causes are about.
+    about: BTreeMap<EventId, String>,
     needs: Vec<Needed>,
     needs_hidden: usize,
     children: Vec<BuildRecord>,
@@ -62,6 +65,17 @@ impl BuildPage {
     fn failed_in(&self) -> Option<(&str, &str)> {
         let last = self.attempts.last().filter(|_| self.build.state == BuildState::Failed)?;
         Some((&last.attempt.system, last.link.as_deref()?))
+    }
+
+    /// Whether all that it needs is there, and it has not ended.
+    fn needs_nothing_more(&self) -> bool {
+        let all = self.needs_hidden == 0 && self.needs.iter().all(|needed| needed.satisfied);
+        all && !self.build.state.is_terminal()
+    }
+
+    /// The event with which a build that did not end well can be retried.
+    fn retried_with(&self) -> Option<EventId> {
+        self.causes.iter().find(|cause| cause.live).map(|cause| cause.event)
     }
 
     /// Whether it can be given up: it waits, and nothing of it runs.
@@ -105,6 +119,7 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
         expected: outlook(&visit, &build).await?.1,
         build,
         waits,
+        about: about(&visit, &links.causes).await?,
         causes: links.causes,
         needs,
         needs_hidden,
@@ -117,6 +132,18 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
         may_preview: visit.may(Allowed::REBUILDERS),
     };
     answer(&visit, &page)
+}
+
+/// What the first events of these causes are about.
+async fn about(visit: &Visit, causes: &[Cause]) -> Result<BTreeMap<EventId, String>, Problem> {
+    let ids: Vec<_> = causes.iter().map(|cause| cause.event).take(NEIGHBOURS_MAX).collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let filter = EventFilter { ids, ..EventFilter::default() };
+    let paging = Paging::first(NEIGHBOURS_MAX as u32).brief();
+    let events = visit.web.ask(visit.web.client().events(filter, paging)).await?.items;
+    Ok(events.into_iter().map(|event| (event.id, event.envelope.search_key)).collect())
 }
 
 /// What a build waits for, and when it is expected to end, as far as that is known.

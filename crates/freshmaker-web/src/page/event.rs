@@ -18,7 +18,7 @@ use freshmaker::backend::{BuildFilter, Paging};
 use freshmaker::client::{Client, MarkGroup, RetryPart};
 use freshmaker::event::Event;
 use freshmaker::handler::RebuildRequested;
-use freshmaker::plan::Mark;
+use freshmaker::plan::{Mark, PlanNode};
 use freshmaker::rebuild::{
     BuildId, BuildRecord, BuildState, EventForecast, EventId, EventRecord, RowKey, Transition, Waiting, WaitingFor,
 };
@@ -150,6 +150,8 @@ struct Critical {
     artifact: ArtifactId,
     /// Not there if it has ended, or is not known.
     build: Option<(BuildId, BuildState)>,
+    /// Whether it is of another event, and here because its end makes room within the limit.
+    is_foreign: bool,
 }
 
 /// Candidates that are not rebuilt for one reason.
@@ -181,8 +183,11 @@ pub(crate) async fn page(visit: Visit, Number(id): Number) -> Result<Response, P
     let open = if event.state.is_terminal() { Arc::default() } else { web.open().await? };
     let forecast = open.forecast.event(id);
     let mut critical = critical(&visit, forecast.as_ref(), plan.as_deref()).await?;
+    // The last one decides, so what is left out is before it.
     let critical_hidden = critical.len().saturating_sub(PATH_MAX);
-    critical.truncate(PATH_MAX);
+    if critical_hidden > 0 {
+        critical.drain(PATH_MAX - 1..critical.len() - 1);
+    }
     let drawn = match &plan {
         Some(plan) => graph::within_event(&visit, &event, plan).await?,
         None => None,
@@ -256,7 +261,9 @@ async fn critical(
 ) -> Result<Vec<Critical>, Problem> {
     let Some(EventForecast { critical_path: path, .. }) = forecast else {
         let builds = plan.map(Plan::critical_builds).unwrap_or_default();
-        return Ok(builds.iter().map(|node| Critical { artifact: node.artifact.id.clone(), build: None }).collect());
+        let planned =
+            |node: &&PlanNode| Critical { artifact: node.artifact.id.clone(), build: None, is_foreign: false };
+        return Ok(builds.iter().map(planned).collect());
     };
     let ids: Vec<_> = path.iter().copied().take(Paging::LIMIT_MAX as usize).collect();
     if ids.is_empty() {
@@ -266,7 +273,10 @@ async fn critical(
     let rows = visit.web.ask(visit.web.client().builds(filter, Paging::first(Paging::LIMIT_MAX))).await?.items;
     let rows: BTreeMap<_, _> = rows.into_iter().map(|build| (build.id, build)).collect();
     let open = path.iter().filter_map(|id| rows.get(id)).filter(|build| !build.state.is_terminal());
-    let shown =
-        |build: &BuildRecord| Critical { artifact: build.key.artifact.clone(), build: Some((build.id, build.state)) };
+    let shown = |build: &BuildRecord| Critical {
+        artifact: build.key.artifact.clone(),
+        build: Some((build.id, build.state)),
+        is_foreign: plan.is_some_and(|plan| plan.node(&build.key.artifact).is_none()),
+    };
     Ok(open.map(shown).collect())
 }

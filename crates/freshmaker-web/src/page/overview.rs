@@ -16,7 +16,7 @@ use freshmaker::backend::{BuildCount, EventFilter, Overview, Paging};
 use freshmaker::client::{Client, FailureGroup, Pause, Stuck, StuckSubject};
 use freshmaker::plan::Mark;
 use freshmaker::rebuild::{BuildId, EventForecast, EventId, EventRecord, EventState};
-use freshmaker::time::earlier;
+use freshmaker::time::{Timestamp, earlier};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ struct OverviewPage {
     open: Vec<BuildCount>,
     events: Vec<Running>,
     no_times: Option<String>,
+    /// When all that is open is expected to be done; `None` if that is not known of all of it.
+    done: Option<Timestamp>,
     ended: Vec<EventRecord>,
     confirmed: BTreeSet<EventId>,
 }
@@ -126,7 +128,8 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let events = events.into_iter().map(|event| Running::of(event, &now)).collect();
     let states = vec![EventState::Complete, EventState::Failed, EventState::Skipped, EventState::Canceled];
     let ended = EventFilter { states, ..EventFilter::default() };
-    let ended = web.ask(client.events(ended, Paging::first(EVENTS_MAX))).await?.items;
+    let mut ended = web.ask(client.events(ended, Paging::first(EVENTS_MAX))).await?.items;
+    ended.sort_by_key(|event| std::cmp::Reverse(event.done_at));
     let alarms = alarms(&visit, &overview).await?;
     let page = OverviewPage {
         frame: visit.frame(Place::Overview, "Overview").json("api/3/overview").live(after),
@@ -136,10 +139,17 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
         open,
         events,
         no_times: now.why_no_times(),
+        done: done(&now),
         confirmed: confirmed(&visit, &ended).await?,
         ended,
     };
     answer(&visit, &page)
+}
+
+/// When the last open build is expected to end, if that is known of each of them.
+fn done(open: &Open) -> Option<Timestamp> {
+    let ends: Option<Vec<_>> = open.forecast.builds().values().map(|build| build.end).collect();
+    ends?.into_iter().max()
 }
 
 /// What is wrong, worst first.
@@ -167,7 +177,7 @@ async fn alarms(visit: &Visit, overview: &Overview) -> Result<Vec<Alarm>, Proble
     }
     if overview.messages_dead > 0 {
         let text = format!("{} could not be handled", text::count(&overview.messages_dead, "message"));
-        let advice = "Mend what is wrong with them, then requeue them.";
+        let advice = "See why: a handler can be mended, a wrong message can only be sent anew.";
         alarms.push(Alarm::new("fail", text, advice, "dead-letters", "dead letters"));
     }
     for event in asking(visit).await? {

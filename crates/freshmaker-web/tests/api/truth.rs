@@ -202,7 +202,7 @@ async fn a_critical_path_has_only_what_is_open() {
     let path = format!("/events/{}", newest(&service).await);
     let critical = async || {
         let shown = page(&service, &path).await;
-        let (_, critical) = shown.split_once("The end depends on").expect("it is open");
+        let (_, critical) = shown.split_once("What decides when it ends").expect("it is open");
         critical.split_once("</p>").unwrap().0.to_owned()
     };
     assert!(critical().await.contains("artifacts/app"));
