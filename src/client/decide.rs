@@ -71,8 +71,8 @@ impl Client {
         self.cancel_because(event, by, "").await
     }
 
-    /// Cancels an event as [`cancel`](Self::cancel) does, with a reason in words. The reasons of the
-    /// event and of its cancelled builds have it.
+    /// Cancels an event as [`cancel`](Self::cancel) does, with a reason in words. The reasons of
+    /// the event and of its cancelled builds have it.
     ///
     /// # Errors
     /// As for [`cancel`](Self::cancel).

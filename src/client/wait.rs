@@ -80,8 +80,8 @@ impl Client {
     }
 
     /// Waits until there is nothing left to do: every message is handled, every event has ended,
-    /// every notification is published. A bus that this process does not have, but another one had
-    /// within the last hour, counts too.
+    /// every notification is published. A bus that this process does not have, but another one had,
+    /// counts for an hour.
     pub async fn wait_until_idle(&self) {
         loop {
             let changed = self.inner.wake.changed.notified();

@@ -163,7 +163,7 @@ struct Heard {
     /// again while it took others.
     suspects: Mutex<BTreeSet<RowKey>>,
     /// Positions of buses that are not registered, by partition and bus, and since when each has
-    /// not moved.
+    /// not moved although there was more.
     absent: Mutex<BTreeMap<(u16, String), (i64, Duration)>>,
 }
 
@@ -286,8 +286,8 @@ impl Place<'_> {
     }
 
     /// Returns whether the position of a bus that is not registered here can be removed, so that it
-    /// does not keep notifications for ever: it has not moved for [`GONE_AFTER`], or the bus is
-    /// [`BEHIND_MAX`] notifications behind.
+    /// does not keep notifications for ever: notifications wait for the bus and it has not moved
+    /// for [`GONE_AFTER`], or it is [`BEHIND_MAX`] notifications behind.
     ///
     /// Until then another process may have the bus: one that runs beside this one, or one that this
     /// one replaces for a while. Its bus then goes on where it was.
@@ -295,7 +295,7 @@ impl Place<'_> {
         let now = self.core.elapsed();
         let mut absent = self.heard.absent();
         let seen = absent.entry((self.number, bus.to_owned())).or_insert((at, now));
-        if seen.0 != at {
+        if seen.0 != at || at >= last {
             *seen = (at, now);
         }
         bus == Client::LOCAL || now.saturating_sub(seen.1) >= GONE_AFTER || last - at > BEHIND_MAX

@@ -205,6 +205,9 @@ async fn a_bus_that_is_no_longer_registered_loses_its_position_after_an_hour() {
         assert_eq!(buses(&world).await, ["bus", "second"]);
         let one = world.builder().on(rebuild).build().unwrap();
         let story = async {
+            world.clock.sleep(Duration::from_secs(4000)).await;
+            assert_eq!(buses(&world).await, ["bus", "second"], "nothing waits for it");
+            one.client().send_as("more", &pushed("base")).await.unwrap();
             world.clock.sleep(Duration::from_secs(3500)).await;
             assert_eq!(buses(&world).await, ["bus", "second"]);
             world.clock.sleep(Duration::from_secs(120)).await;

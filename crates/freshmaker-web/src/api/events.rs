@@ -331,7 +331,8 @@ pub(crate) struct Cancellation {
 
 /// Stops an event: what is not running is dropped, what runs is stopped, what other events want as
 /// well goes on for them. That is for those who have asked for the event, and administrators. The
-/// body may say why; the reasons of the event and its builds have that sentence. Returns the event, which has `cancel_at` until everything has ended.
+/// body may say why; the reasons of the event and its builds have that sentence. Returns the event,
+/// which has `cancel_at` until everything has ended.
 #[utoipa::path(
     post,
     path = "/api/3/events/{id}/cancel",
