@@ -73,9 +73,10 @@ impl BuildPage {
         all && !self.build.state.is_terminal()
     }
 
-    /// The event with which a build that did not end well can be retried.
+    /// The event with which a build that failed can be retried.
     fn retried_with(&self) -> Option<EventId> {
-        self.causes.iter().find(|cause| cause.live).map(|cause| cause.event)
+        let may = self.may_preview && Mark::from(self.build.state) == Mark::Failed;
+        self.causes.iter().find(|cause| cause.live).filter(|_| may).map(|cause| cause.event)
     }
 
     /// Whether it can be given up: it waits, and nothing of it runs.
