@@ -2,15 +2,27 @@
 //! shown. Several examples have this module.
 
 use crate::Result;
-use freshmaker::backend::{Paging, Violation};
+use freshmaker::backend::{EventFilter, Paging, Violation};
 use freshmaker::client::Client;
 use freshmaker::rebuild::{EventId, InboxRecord};
 
 /// The program that has this module.
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 
+/// Refuses what was decided before: a second time has no effect.
+pub(crate) async fn only_once(client: &Client, message: String) -> Result<()> {
+    if client.message(Client::LOCAL, &message).await.is_err() {
+        return Ok(());
+    }
+    let filter = EventFilter { message_ids: vec![message], ..EventFilter::default() };
+    let follows = client.events(filter, Paging::first(1)).await?.items.pop();
+    let follows = follows.map_or("it is not handled yet".to_owned(), |event| format!("see event {}", event.id));
+    Err(format!("that was done before, and has no effect a second time: {follows}").into())
+}
+
 /// Starts a plan that was too large to be started unasked.
 pub(crate) async fn confirm(client: &Client, event: EventId) -> Result<String> {
+    only_once(client, Client::confirmation(event)).await?;
     let plan = client.event(event).await?.plan.ok_or_else(|| format!("event {event} has no plan"))?;
     Ok(format!("event {event} is started, by message {}", client.confirm(event, &plan).await?))
 }

@@ -63,8 +63,9 @@ impl Client {
     /// person who cannot remove the cause takes an entry from the list with
     /// [`dismiss`](Self::dismiss) or [`give_up`](Self::give_up).
     ///
-    /// A build that waits for another build is not listed; the other build is. A running build is
-    /// listed only after its deadline.
+    /// A build that waits for another build is not listed; the other build is. Nor is one that waits
+    /// for its turn while others run in its build system. A running build is listed only after its
+    /// deadline.
     ///
     /// ```
     /// use freshmaker::client::Client;
@@ -148,7 +149,10 @@ impl Client {
         for build in builds.items {
             let busy = due.live.get(&build.key.system).copied().unwrap_or_default();
             let pause = pauses.get(&build.key.system).filter(|_| build.state == BuildState::Ready);
-            let mut found = match self.stuck_build(build, busy, due.now).await {
+            if busy > 0 && pause.is_none() && is_queued(&build) {
+                continue;
+            }
+            let mut found = match self.stuck_build(build, due.now).await {
                 Err(error) if error.remedy == Remedy::Corrupt => {
                     unreadable.insert(error.to_string());
                     continue;
@@ -164,8 +168,7 @@ impl Client {
         Ok(stuck)
     }
 
-    /// One build, whose build system has this many live attempts.
-    async fn stuck_build(&self, build: BuildRecord, busy: u32, now: Timestamp) -> Result<Option<Stuck>> {
+    async fn stuck_build(&self, build: BuildRecord, now: Timestamp) -> Result<Option<Stuck>> {
         let attempts = self.attempts(build.id).await?;
         let live = attempts.into_iter().rev().find(|attempt| attempt.state.is_live());
         let overdue = live.as_ref().and_then(|attempt| attempt.deadline).filter(|deadline| *deadline <= now);
@@ -185,9 +188,8 @@ impl Client {
         };
         let cause = match (build.state, &live) {
             (BuildState::Submitting, Some(attempt)) => attempt.reason.clone(),
-            (BuildState::Ready, _) if matches!(build.reason.code.as_str(), "planned" | "ready") => {
-                let system = &build.key.system;
-                let text = format!("no engine has started it: {system} has {busy} live attempts");
+            (BuildState::Ready, _) if is_queued(&build) => {
+                let text = format!("no engine has started it, and nothing runs in {}", build.key.system);
                 Reason::new("not_started", text)
             }
             _ => build.reason,
@@ -215,6 +217,12 @@ impl Client {
         }
         Ok(stuck)
     }
+}
+
+/// Whether a build only waits for its turn. If something runs in its build system, that is no
+/// cause for worry, however long it takes: what runs is looked at itself.
+fn is_queued(build: &BuildRecord) -> bool {
+    build.state == BuildState::Ready && matches!(build.reason.code.as_str(), "planned" | "ready")
 }
 
 fn texts(unreadable: impl IntoIterator<Item = Violation>) -> impl Iterator<Item = String> {

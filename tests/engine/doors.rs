@@ -7,7 +7,7 @@ use freshmaker::memory::MemoryBuildSystem;
 use freshmaker::rebuild::{
     AttemptId, BuildId, EventState, ExternalId, Failure, FailureClass, InboxState, Observed, Output, RowKey,
 };
-use freshmaker::{Context, Decision, HandlerResult};
+use freshmaker::{Artifact, ArtifactKind, Context, Decision, EdgeKind, HandlerResult};
 use freshmaker_testing::world::{Pushed, TokioClock, World, builds, events, message, pushed, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -279,6 +279,24 @@ async fn a_dead_letter_that_cannot_be_mended_is_put_away() {
     }
 }
 
+/// A long queue is no cause for worry.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_turn_is_not_listed() {
+    for world in each() {
+        world.catalog.update(|graph| {
+            graph.insert(Artifact::new("tool", ArtifactKind::Image).with_source("tool", None));
+            graph.depend("tool", "base", EdgeKind::ParentImage).unwrap();
+        });
+        world.builds.hold(&"app".into());
+        let engine = world.builder().limit("builder", 1).on(rebuild).build().unwrap();
+        let client = engine.client();
+        client.send(&pushed("base")).await.unwrap();
+        engine.run_until(world.clock.sleep(Duration::from_secs(3600))).await.unwrap();
+        assert_eq!(builds(&client).await, ["app BUILDING", "site BLOCKED", "tool READY"]);
+        assert_eq!(client.stuck(Duration::from_secs(60)).await.unwrap(), []);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_does_not_move_is_listed_with_its_cause() {
     for world in each() {
@@ -303,7 +321,7 @@ async fn what_does_not_move_is_listed_with_its_cause() {
         let expected =
             [("no_handler", "mend what is wrong with it, then requeue it, or dismiss it"), ("not_started", ready)];
         assert_eq!(told, expected, "site waits for app, and is not listed");
-        assert_eq!(stuck[1].cause.text, "no engine has started it: builder has 0 live attempts");
+        assert_eq!(stuck[1].cause.text, "no engine has started it, and nothing runs in builder");
         assert_eq!(client.stuck(hour * 3).await.unwrap(), []);
         let late = Arc::new(TokioClock::new());
         late.set_back(hour * 24);

@@ -44,6 +44,7 @@ pub(crate) async fn run(directory: &Directory, act: Act) -> Result<Outcome> {
         }
         Act::Send { images, what, by } => send(&site, &client, &images, what, &by).await?,
         Act::Retry { event, part, by } => {
+            verbs::only_once(&client, part.message(event)).await?;
             format!("event {event} is tried again, by message {}", client.retry(event, part, &by).await?)
         }
         Act::Cancel { event, by } => {
@@ -100,7 +101,7 @@ async fn release(site: &Site, records: &Records, name: &str) -> Result<String> {
     let given = name.parse::<ImageReference>().map_err(Into::into);
     for image in [known, given].into_iter().flatten() {
         if records.release(&image).await? {
-            return Ok(format!("{} is rebuilt again when something changes", image.familiar()));
+            return Ok(format!("{} is rebuilt again, also because of what has changed meanwhile", image.familiar()));
         }
     }
     Err(format!("{name} is not held").into())

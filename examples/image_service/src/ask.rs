@@ -1,7 +1,7 @@
 //! Commands that only read: each is a few lines over the client.
 
 use crate::args::Directory;
-use crate::condition::{Condition, Look, Standing};
+use crate::condition::{Condition, Look};
 use crate::entry::plain;
 use crate::records::{Hold, Record};
 use crate::site::Site;
@@ -43,6 +43,8 @@ pub(crate) fn line(text: &mut String, line: &str) {
 /// What `status` says.
 #[derive(Serialize)]
 struct Status {
+    /// Whether a service runs here; true for up to 90 seconds after one was killed.
+    is_served: bool,
     images: Vec<ImageStatus>,
     /// What is wrong with the tree.
     problems: Vec<String>,
@@ -67,10 +69,12 @@ pub(crate) async fn status(directory: &Directory, watch: bool) -> Result<Outcome
         let status = read(&site, &client).await?;
         answer(directory, &status, &text(&status))?;
         if !watch {
-            let is_well = |image: &ImageStatus| {
-                matches!(image.condition.standing, Standing::Fresh | Standing::Pinned) || image.hold.is_some()
-            };
-            return Ok(if status.images.iter().all(is_well) { Outcome::Good } else { Outcome::Failed });
+            let is_well = |image: &ImageStatus| image.condition.standing.is_well() || image.hold.is_some();
+            return Ok(if !status.images.is_empty() && status.images.iter().all(is_well) {
+                Outcome::Good
+            } else {
+                Outcome::Failed
+            });
         }
         tokio::select! {
             change = changes.next() => drop(change?),
@@ -90,18 +94,30 @@ async fn read(site: &Site, client: &Client) -> Result<Status> {
     let revisions = &Sources::default().read(site)?.revisions;
     let look = Look { recipes: &recipes, revisions, records: &records, snapshot: &snapshot };
     let images = look.all().await.into_iter().chain(look.left_out());
-    let images = images.map(|condition| ImageStatus {
-        build: open.remove(&condition.image),
-        hold: holds.remove(condition.image.as_str()),
-        condition,
-    });
-    let (images, pauses) = (images.collect::<Vec<_>>(), client.pauses().await?);
+    let mut images: Vec<_> = images
+        .map(|condition| ImageStatus {
+            build: open.remove(&condition.image),
+            hold: holds.remove(condition.image.as_str()),
+            condition,
+        })
+        .collect();
+    for image in images.iter_mut().filter(|image| image.build.is_none() && !image.condition.standing.is_well()) {
+        image.build = failed_build(client, &image.condition.image).await?;
+    }
+    let pauses = client.pauses().await?;
     let overview = client.overview().await?;
     let overview = json!({ "messages_waiting": overview.messages_waiting, "messages_dead": overview.messages_dead,
         "builds_waiting": overview.builds_waiting, "builds_running": overview.builds_running,
         "builds_done": overview.builds_done, "builds_reused": overview.builds_reused,
         "builds_failed": overview.builds_failed });
-    Ok(Status { images, problems: recipes.problems, pauses, overview })
+    Ok(Status { is_served: !client.replicas().await?.is_empty(), images, problems: recipes.problems, pauses, overview })
+}
+
+/// Returns the latest build of an image, if it did not end well.
+async fn failed_build(client: &Client, image: &ArtifactId) -> Result<Option<BuildRecord>> {
+    let filter = BuildFilter { artifacts: vec![image.clone()], ..BuildFilter::default() };
+    let latest = client.builds(filter, Paging::first(1)).await?.items.pop();
+    Ok(latest.filter(|build| build.state.is_terminal() && !build.state.is_success()))
 }
 
 fn text(status: &Status) -> String {
@@ -110,7 +126,7 @@ fn text(status: &Status) -> String {
         let name = familiar(&condition.image);
         let mut about = condition.because.clone();
         about.extend(build.as_ref().map(|build| format!("{}: {}", build.state, cause(&build.reason.text))));
-        about.extend(hold.as_ref().map(|hold| format!("held by {}: {}", hold.by, hold.reason)));
+        about.extend(hold.as_ref().map(ToString::to_string));
         let about = if about.is_empty() { String::new() } else { format!("  ({})", about.join("; ")) };
         line(&mut text, &format!("{:<8} {name}{about}", condition.standing.as_str()));
     }
@@ -129,11 +145,17 @@ fn text(status: &Status) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, name)| format!("{count} {name}"))
         .collect();
-    line(&mut text, &format!("{} images: {}", status.images.len(), counts.join(", ")));
+    match status.images.len() {
+        0 => line(&mut text, "the tree has no images"),
+        images => line(&mut text, &format!("{images} images: {}", counts.join(", "))),
+    }
     let count = |key: &str| status.overview[key].as_u64().unwrap_or(0);
     let counts = ["builds_waiting", "builds_running", "builds_done", "builds_reused", "builds_failed", "messages_dead"];
     let counts: Vec<_> = counts.iter().map(|key| format!("{} {}", count(key), key.replace('_', " "))).collect();
     line(&mut text, &counts.join(", "));
+    if !status.is_served {
+        line(&mut text, "no service runs here: `image_service serve` starts it");
+    }
     text
 }
 
@@ -243,8 +265,8 @@ pub(crate) async fn why(directory: &Directory, image: &str) -> Result<Outcome> {
     let mut text = String::new();
     line(&mut text, &format!("{} is {}", familiar(&id), why.condition.standing.as_str()));
     why.condition.because.iter().for_each(|because| line(&mut text, &format!("  {because}")));
-    if let Some(Hold { reason, by }) = &why.hold {
-        line(&mut text, &format!("held by {by}: {reason}"));
+    if let Some(hold) = &why.hold {
+        line(&mut text, &hold.to_string());
     }
     if let Some(record) = &why.record {
         let is_there = why.condition.digest.as_ref() == Some(&record.digest);
@@ -278,12 +300,21 @@ async fn explanations(client: &Client, image: &ArtifactId) -> Result<Vec<String>
         if plan.node(image).is_none() && plan.excluded(image).is_none() {
             continue;
         }
-        found.push(format!("event {} ({}): {}\n", event.id, event.envelope.search_key, plan.explain(image)));
+        let asks = if event.reason.code == "ask_first" { asks(client, event.id).await } else { String::new() };
+        found.push(format!("event {} ({}{asks}): {}\n", event.id, event.envelope.search_key, plan.explain(image)));
         if found.len() >= SHOWN {
             break;
         }
     }
     Ok(found)
+}
+
+/// Says whether the plan of an event that asks first was confirmed.
+async fn asks(client: &Client, event: EventId) -> String {
+    match client.message(Client::LOCAL, &Client::confirmation(event)).await {
+        Ok(_) => "; its plan was confirmed".to_owned(),
+        Err(_) => format!("; nothing is rebuilt until `image_service confirm {event}`"),
+    }
 }
 
 /// Returns the image of the tree that is meant, by any of its names.
@@ -324,6 +355,9 @@ pub(crate) async fn logs(directory: &Directory, image: &str, follow: bool) -> Re
             lines.map(|line| line.strip_suffix('\n').map_or_else(|| plain(line), |line| plain(line) + "\n")).collect();
         say(&new)?;
         shown = log.len();
+        if shown == 0 && (!follow || build.state.is_terminal()) {
+            crate::complain(format_args!("it has no log: {}", about_build(&build)));
+        }
         if !follow || build.state.is_terminal() {
             return Ok(if build.state.is_success() || !build.state.is_terminal() {
                 Outcome::Good

@@ -81,7 +81,10 @@ fn offline(report: &mut Report, site: &Site) {
             let own = catalog.graph().artifacts().filter(|artifact| artifact.buildable());
             let (nowhere, own): (Vec<_>, Vec<_>) =
                 own.partition(|artifact| artifact.id.as_str().starts_with("localhost/"));
-            report.add("tree", Ok::<_, String>(format!("{} images", own.len() + nowhere.len())));
+            match own.len() + nowhere.len() {
+                0 => report.add::<&str>("tree", Err("it has no images, so nothing would be kept fresh")),
+                count => report.add("tree", Ok::<_, String>(format!("{count} images"))),
+            }
             catalog.problems().iter().for_each(|problem| report.warn("tree", problem));
             for cycle in catalog.graph().cycles() {
                 report.add::<&str>("tree", Err(from_each_other(&cycle)));
@@ -92,9 +95,17 @@ fn offline(report: &mut Report, site: &Site) {
             }
         }
     }
+    report.add("state", writable(&site.config.state));
     programs(report, site);
     report.add("registries", site.registries().map(|_| "their entries make sense"));
     interfaces(report, site);
+}
+
+/// Returns the directory that may be written, or would be made in one that may.
+fn writable(state: &Path) -> std::result::Result<String, String> {
+    let there = state.ancestors().find(|path| path.exists()).unwrap_or(state);
+    let access = rustix::fs::access(there, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
+    access.map(|()| state.display().to_string()).map_err(|error| format!("{}: {error}", there.display()))
 }
 
 /// Looks for all that is run.

@@ -30,6 +30,11 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
+    /// Whether nothing has to be done.
+    pub(crate) fn is_well(self) -> bool {
+        matches!(self, Self::Fresh | Self::Pinned)
+    }
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Fresh => "fresh",

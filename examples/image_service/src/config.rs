@@ -300,6 +300,12 @@ impl Seconds {
     }
 }
 
+/// Returns a word in braces that no part of the name of an image has.
+fn not_replaced(pattern: &str) -> Option<&str> {
+    let words = pattern.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(word, _)| word);
+    words.into_iter().find(|word| !["path", "name", "tag"].contains(word))
+}
+
 fn state() -> PathBuf {
     PathBuf::from(".image_service")
 }
@@ -352,6 +358,10 @@ impl Config {
         let Build { program, slots, timeout, tries, test, sign, attest, .. } = &self.build;
         if let Some(slots) = slots.filter(|slots| !(1..=SLOTS_MAX).contains(slots)) {
             return Some(format!("build.slots: {slots} is not a number from 1 to {SLOTS_MAX}"));
+        }
+        let patterns = self.tree.iter().chain(&self.sources).filter_map(|tree| tree.image.as_deref());
+        if let Some(word) = patterns.into_iter().find_map(not_replaced) {
+            return Some(format!("tree.image: {{{word}}} is not replaced: one of path, name, tag"));
         }
         if let Some(fault) = self.retention.fault() {
             return Some(format!("retention.{fault}"));

@@ -15,6 +15,7 @@ use freshmaker::time::since;
 use freshmaker::{ArtifactGraph, Reason, RebuildReason};
 use freshmaker_oci::OciClient;
 use freshmaker_oci::poll::last_seen;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,8 +113,29 @@ impl Handlers {
         built.map(|artifact| (&artifact.id, self.quiets.period(&artifact.id)))
     }
 
-    /// Returns the images that were published after they were built on this content of a parent: an
-    /// event that tells of it once more rebuilds nothing.
+    /// Returns the images that were published after they were built on this content of a base, and
+    /// those that were built on these, with the content that they have now: an event that tells of
+    /// the base once more rebuilds none of them, but what is built on them if that has failed.
+    async fn up_to_date(
+        &self,
+        graph: &ArtifactGraph,
+        base: &ArtifactId,
+        digest: Option<&Digest>,
+    ) -> Result<BTreeMap<ArtifactId, Option<Digest>>> {
+        let mut found = BTreeMap::new();
+        let mut next = vec![(base.clone(), digest.cloned())];
+        while let Some((parent, digest)) = next.pop() {
+            for child in self.built_on(graph, &parent, digest.as_ref()).await? {
+                let now = graph.get(&child).and_then(|artifact| artifact.digest.clone());
+                if found.insert(child.clone(), now.clone()).is_none() {
+                    next.push((child, now));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the images that were published after they were built on this content of a parent.
     async fn built_on(
         &self,
         graph: &ArtifactGraph,
@@ -157,9 +179,9 @@ impl Handler<ImagePushed> for Handlers {
             let text = format!("it waits until {} has been the same for {} s", event.image, period.as_secs_f64());
             planner = planner.exclude(child.clone(), Reason::new("quiet", text));
         }
-        for child in self.built_on(&graph, &image, digest.as_ref()).await? {
+        for (child, now) in self.up_to_date(&graph, &image, digest.as_ref()).await? {
             let text = "it was built on exactly this content, from the same files".to_owned();
-            planner = planner.exclude(child, Reason::new("built_on_it", text));
+            planner = planner.exclude(child.clone(), Reason::new("built_on_it", text)).changed(child, now);
         }
         Ok(Decision::Rebuild(planner.changed(image, digest).plan()?))
     }

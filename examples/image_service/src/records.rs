@@ -7,6 +7,7 @@ use freshmaker::client::Client;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 const RECORD: &str = "image-record";
 const HOLD: &str = "image-hold";
@@ -85,6 +86,13 @@ impl Record {
 pub(crate) struct Hold {
     pub(crate) reason: String,
     pub(crate) by: String,
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reason, by } = self;
+        if reason.is_empty() { write!(f, "held by {by}") } else { write!(f, "held by {by}: {reason}") }
+    }
 }
 
 #[derive(Clone, Debug)]

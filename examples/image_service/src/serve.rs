@@ -91,7 +91,9 @@ impl Ready {
             .limits(limits)
             .retention(site.config.retention.retention())
             .tick(TICK)
-            .shutdown_grace(GRACE);
+            .shutdown_grace(GRACE)
+            // So that `status` sees that a service runs.
+            .replica(SYSTEM);
         let quiets = Quiets::of(&site.config);
         let engine = handlers::on(builder, &records, Some(registries.clone()), &site.config.freeze, quiets).build()?;
         let wakes = Wakes::default();

@@ -47,6 +47,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(200);
 pub(crate) const FETCH: Duration = Duration::from_secs(300);
 /// About what it is said that the tree cannot be read.
 const TREE: &str = "the tree";
+/// About what it is said that there are no images.
+const IMAGES: &str = "the images";
 
 /// What a document of the kind [`SOURCE`] says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -220,9 +222,10 @@ impl Watch {
     }
 
     /// Returns the images of the tree that are not to be rebuilt now without being asked for: those
-    /// that are frozen, and those whose bases have changed within their quiet period.
+    /// that are frozen or held, and those whose bases have changed within their quiet period.
     async fn waiting(&self) -> freshmaker::backend::Result<BTreeSet<ArtifactId>> {
         let mut waiting = self.frozen();
+        waiting.extend(self.records.holds().await?.into_keys().map(ArtifactId::new));
         let (quiets, now) = (Quiets::of(&self.site.config), self.clock.now());
         let Some(longest) = quiets.longest_of_groups() else { return Ok(waiting) };
         let mut changed = BTreeMap::new();
@@ -318,8 +321,11 @@ impl Watch {
             });
             sources = match reading.await {
                 Ok((sources, Ok(read))) => {
-                    self.said.forget(|about| about == TREE);
+                    self.said.forget(|about| about == TREE || about == IMAGES && !read.revisions.is_empty());
                     self.tell_problems(&read.problems);
+                    if read.revisions.is_empty() && self.said.is_new(IMAGES, "none") {
+                        tracing::warn!("the tree has no images: nothing is kept fresh");
+                    }
                     self.live.replace(read);
                     if let Err(error) = self.compare(&mut unsettled).await {
                         tracing::warn!(%error, "changes of the tree could not be stored");

@@ -192,7 +192,11 @@ fn image(text: &str) -> Result<ImageReference, String> {
 }
 
 fn digest(text: &str) -> Result<Digest, String> {
-    text.parse().map_err(|error| format!("{text:?} is not a digest: {error}"))
+    let digest: Digest = text.parse().map_err(|error| format!("{text:?} is not a digest: {error}"))?;
+    match digest.as_str().strip_prefix("sha256:") {
+        Some(hash) if hash.len() != 64 => Err(format!("{text:?} is not a digest: it has not 64 digits")),
+        _ => Ok(digest),
+    }
 }
 
 #[cfg(test)]
@@ -250,6 +254,7 @@ mod tests {
             ("plan a --json --format svg", "say the same twice"),
             ("send a --alone --fix CVE-2026-1", "exclude each other"),
             ("rollback app --to x", "is not a digest"),
+            ("send app --digest sha256:abc", "it has not 64 digits"),
             ("completions tcsh", "bash, zsh and fish"),
         ] {
             let error = read(line).unwrap_err();

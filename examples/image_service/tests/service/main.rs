@@ -1,6 +1,7 @@
 //! The service, run as people run it: against a fake registry that can lie, and against a real one.
 #![allow(clippy::unwrap_used)]
 
+mod again;
 mod buildah;
 mod builder;
 mod deploy;
