@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::out::say;
-use crate::{show, verbs};
+use crate::show;
 use freshmaker::backend::{BuildFilter, EventFilter, Paging};
 use freshmaker::client::{Client, RetryPart};
 use freshmaker::rebuild::{BuildState, EventId, InboxState};
@@ -15,7 +15,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Stores the wish. If the service that runs decides soon, the new event with its plan is shown,
 /// else what is to be expected.
 pub(crate) async fn retry(client: &Client, event: EventId, part: RetryPart, by: &str) -> Result<bool> {
-    verbs::only_once(client, part.message(event)).await?;
     let message = client.retry(event, part, by).await?;
     let Ok(handled) = tokio::time::timeout(PATIENCE, client.wait_until_handled(&message)).await else {
         say!("event {event} will be retried: no service has decided on it yet. To be built again, if that is");
