@@ -122,7 +122,7 @@ pub struct Paging {
     /// Whether rows may be *brief*, as lists show them: events without the payload of their
     /// message, builds without recipe, parameters, parents and demands. Such rows are for showing
     /// only: nothing is decided on them or stored from them. A storage may return whole rows all
-    /// the same. Reading a list is a fifth faster.
+    /// the same. A list over REST takes a seventh less time.
     pub brief: bool,
 }
 

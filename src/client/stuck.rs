@@ -63,9 +63,9 @@ impl Client {
     /// person who cannot remove the cause takes an entry from the list with
     /// [`dismiss`](Self::dismiss) or [`give_up`](Self::give_up).
     ///
-    /// A build that waits for another build is not listed; the other build is. Nor is one that waits
-    /// for its turn while others run in its build system. A running build is listed only after its
-    /// deadline.
+    /// A build that waits for another build is not listed; the other build is. Nor is one that
+    /// waits for its turn while others run in its build system. A running build is listed only
+    /// after its deadline.
     ///
     /// ```
     /// use freshmaker::client::Client;
