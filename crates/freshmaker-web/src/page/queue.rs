@@ -13,8 +13,9 @@ use freshmaker::backend::{BuildCount, BuildFilter, Paging};
 use freshmaker::rebuild::{BuildRecord, BuildState};
 use freshmaker::time::Timestamp;
 
-/// The most builds that could start and are shown; the others are in `/builds`.
+/// With more open builds than are read at once: of so many that could start the first are shown.
 const READY_MAX: u32 = 200;
+/// The most builds that could start and are shown; the others are in `/builds`.
 const SHOWN_MAX: usize = 20;
 
 #[derive(Template)]
@@ -33,11 +34,15 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let client = web.client();
     let after = visit.position().await?;
     let counts = open_counts(web).await?;
-    let ready = BuildFilter { states: vec![BuildState::Ready], ..BuildFilter::default() };
-    let mut next = web.ask(client.builds(ready, Paging::first(READY_MAX).oldest_first().brief())).await?.items;
+    let open = web.open().await?;
+    let mut next: Vec<_> = if open.too_many.is_none() {
+        open.rows.builds.values().filter(|build| build.state == BuildState::Ready).cloned().collect()
+    } else {
+        let ready = BuildFilter { states: vec![BuildState::Ready], ..BuildFilter::default() };
+        web.ask(client.builds(ready, Paging::first(READY_MAX).oldest_first().brief())).await?.items
+    };
     next.sort_by_key(|build| std::cmp::Reverse(build.priority));
     next.truncate(SHOWN_MAX);
-    let open = web.open().await?;
     let starts = |build: &BuildRecord| open.forecast.build(build.id)?.start;
     let next = next.into_iter().map(|build| (starts(&build), build)).map(|(start, build)| (build, start)).collect();
     let systems = systems(web, &counts).await?;
