@@ -148,7 +148,7 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
 
 /// When the last open build is expected to end, if that is known of each of them.
 fn done(open: &Open) -> Option<Timestamp> {
-    let ends: Option<Vec<_>> = open.forecast.builds().values().map(|build| build.end).collect();
+    let ends: Option<Vec<_>> = open.forecast.systems().values().copied().collect();
     ends?.into_iter().max()
 }
 

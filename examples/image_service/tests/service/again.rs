@@ -42,10 +42,7 @@ async fn what_failed_of_a_base_is_built_by_a_retry() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changes_during_a_hold_is_built_at_its_end() {
-    let world = World::fake().await;
-    world.push("base:1", &["base one"]).await;
-    world.recipe("app", "FROM @/base:1\n");
-    world.configure(&Builder::Test, "", "");
+    let world = World::one("", "").await;
     world.serve();
     world.settled().await;
     world.good(&["hold", "app"]);

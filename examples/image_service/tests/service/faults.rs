@@ -1,18 +1,9 @@
 //! What the service does when something goes wrong.
 
-use crate::support::{Builder, World, has, is_idle, standing};
+use crate::support::{World, has, is_idle, standing};
 use freshmaker::artifact::Digest;
 use freshmaker::backend::Remedy;
 use freshmaker_testing::http::Reply;
-
-/// One image on a base, with more lines for `[build]` and further sections.
-async fn one(build: &str, more: &str) -> World {
-    let world = World::fake().await;
-    world.push("base:1", &["base one"]).await;
-    world.recipe("app", "FROM @/base:1\n");
-    world.configure(&Builder::Test, build, more);
-    world
-}
 
 /// Waits until a build has failed for good, and returns why.
 async fn failed(world: &World) -> String {
@@ -22,7 +13,7 @@ async fn failed(world: &World) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_untested_gets_the_tag() {
-    let world = one("test = [\"./test.sh\"]", "").await;
+    let world = World::one("test = [\"./test.sh\"]", "").await;
     world.file("app/test.sh", "#!/bin/sh\necho \"tests $FRESHMAKER_IMAGE\"\ngrep -q good file\n");
     let script = world.tree().join("app/test.sh");
     std::fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -40,7 +31,7 @@ async fn nothing_untested_gets_the_tag() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_unsigned_gets_the_tag() {
-    let world = one("sign = [\"false\"]\nattest = [\"true\"]", "").await;
+    let world = World::one("sign = [\"false\"]\nattest = [\"true\"]", "").await;
     world.serve();
     has(&failed(&world).await, "sign failed");
     assert_eq!(world.client().head(&world.image("app")).await.unwrap_err().remedy, Remedy::NotFound);
@@ -53,7 +44,7 @@ async fn a_builder_is_not_believed() {
         ("lies", "status 404"),
         ("ignores-its-base", "does not begin with the layers of"),
     ] {
-        let world = one("", "").await;
+        let world = World::one("", "").await;
         world.file(&format!("app/{file}"), "");
         world.serve();
         has(&failed(&world).await, wanted);
@@ -65,7 +56,7 @@ async fn a_builder_is_not_believed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_fails_is_asked_again() {
-    let world = one("", "").await;
+    let world = World::one("", "").await;
     let registry = world.fake_registry();
     registry.always("/v2/", Reply::new(503));
     world.serve();
@@ -82,7 +73,7 @@ async fn a_registry_that_fails_is_asked_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tag_that_is_lost_is_made_again() {
-    let world = one("", "[start]\ninterval = 1").await;
+    let world = World::one("", "[start]\ninterval = 1").await;
     world.serve();
     world.settled().await;
     let first = world.head("app").await;
@@ -94,7 +85,7 @@ async fn a_tag_that_is_lost_is_made_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_names_other_content_is_found_out() {
-    let world = one("tries = 2", "").await;
+    let world = World::one("tries = 2", "").await;
     world.fake_registry().always("PUT /v2/app/manifests/latest", Reply::new(201));
     world.serve();
     has(&failed(&world).await, "the tag names nothing after it was moved to");
@@ -116,7 +107,7 @@ async fn images_without_a_registry_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn options_for_a_new_configuration_contradict_no_other() {
-    let world = one("", "").await;
+    let world = World::one("", "").await;
     let host = world.host();
     let file = world.tree().join("image_service.toml");
     let text = std::fs::read_to_string(&file).unwrap();

@@ -6,15 +6,6 @@ use freshmaker::backend::Remedy;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// One image on a base, with more lines for `[build]` and further sections.
-async fn one(build: &str, more: &str) -> World {
-    let world = World::fake().await;
-    world.push("base:1", &["base one"]).await;
-    world.recipe("app", "FROM @/base:1\n");
-    world.configure(&Builder::Test, build, more);
-    world
-}
-
 fn executable(world: &World, path: &str, text: &str) {
     world.file(path, text);
     std::fs::set_permissions(world.tree().join(path), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -22,7 +13,7 @@ fn executable(world: &World, path: &str, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changes_for_a_moment_during_a_build_is_not_published() {
-    let world = one("", "").await;
+    let world = World::one("", "").await;
     world.file("app/slow", "1500");
     world.serve();
     world.until("begun", |_| world.builds_of("app") == 1).await;
@@ -35,7 +26,7 @@ async fn what_changes_for_a_moment_during_a_build_is_not_published() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_whose_containerfile_breaks_stays_in_sight() {
-    let world = one("", "").await;
+    let world = World::one("", "").await;
     world.serve();
     world.settled().await;
     world.recipe("app", "FRMO @/base:1\n");
@@ -55,7 +46,7 @@ async fn an_image_whose_containerfile_breaks_stays_in_sight() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cycle_holds_up_nothing_else() {
-    let world = one("", "").await;
+    let world = World::one("", "").await;
     world.recipe("one", "FROM @/base:1 AS base\nFROM @/two\nCOPY --from=base /a /a\n");
     world.recipe("two", "FROM @/one\n");
     has(&world.run(&["check-config"]).1, "FAILED  tree: images are built from each other");
@@ -85,7 +76,7 @@ async fn a_base_that_appears_later_is_built_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_waits_for_its_next_try_does_not_stop_others() {
-    let world = one("test = [\"./test.sh\"]", "[start]\ninterval = 1").await;
+    let world = World::one("test = [\"./test.sh\"]", "[start]\ninterval = 1").await;
     executable(&world, "app/test.sh", "#!/bin/sh\n");
     world.recipe("waits", "FROM @/base:1\n");
     executable(&world, "waits/test.sh", "#!/bin/sh\nexit 75\n");
@@ -99,7 +90,7 @@ async fn a_build_that_waits_for_its_next_try_does_not_stop_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_evidence_nothing_is_fresh() {
-    let world = one("", "").await;
+    let world = World::one("", "").await;
     world.recipe("argument", "ARG BASE\nFROM ${BASE}\n");
     world.serve();
     let is_built = |status: &Value| is_idle(status) && standing(status, "argument") == "unknown";
@@ -111,7 +102,7 @@ async fn without_evidence_nothing_is_fresh() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_base_that_is_sent_comes_with_its_content() {
-    let world = one("", "").await;
+    let world = World::one("", "").await;
     world.push("tools:1", &["tool"]).await;
     world.recipe("tool", "FROM @/tools:1\n");
     world.serve();
@@ -124,7 +115,7 @@ async fn each_base_that_is_sent_comes_with_its_content() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_cannot_be_served_is_not_used() {
-    let world = one("", "").await;
+    let world = World::one("", "").await;
     world.serve();
     world.settled().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -162,7 +153,7 @@ async fn a_configuration_that_cannot_be_served_is_not_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_freeze_holds_what_was_planned_before() {
-    let world = one("", "").await;
+    let world = World::one("", "").await;
     world.serve();
     world.settled().await;
     world.good(&["pause"]);
@@ -180,7 +171,7 @@ async fn a_freeze_holds_what_was_planned_before() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_takes_the_names_of_the_tree() {
-    let world = one("attest = [\"sh\", \"-c\", \"echo causes $FRESHMAKER_CAUSES\"]", "").await;
+    let world = World::one("attest = [\"sh\", \"-c\", \"echo causes $FRESHMAKER_CAUSES\"]", "").await;
     world.serve();
     world.settled().await;
     has(&world.good(&["logs", "app"]), "\"kind\":\"rebuild.requested\"");
@@ -202,7 +193,7 @@ async fn a_hold_takes_the_names_of_the_tree() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_work_is_found_beforehand() {
-    let world = one("", "").await;
+    let world = World::one("", "").await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let web = format!("[web]\nlisten = \"{}\"\nauthentication = {{ none = true }}\n", taken.local_addr().unwrap());
     let elsewhere = "[build.elsewhere]\nservice = \"http\"\nurl = \"http://127.0.0.1:1\"\ntoken_file = \"none\"\n";
@@ -232,7 +223,7 @@ async fn what_cannot_work_is_found_beforehand() {
 async fn a_registry_that_hangs_delays_no_other() {
     let hangs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let host = hangs.local_addr().unwrap();
-    let world = one("", &format!("[registries.\"{host}\"]\nplain_http = true\n")).await;
+    let world = World::one("", &format!("[registries.\"{host}\"]\nplain_http = true\n")).await;
     world.recipe("hangs", &format!("FROM {host}/base:1\n"));
     world.serve();
     world.until("built", |status| standing(status, "app") == "fresh").await;

@@ -199,10 +199,7 @@ async fn every_command_does_what_it_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_is_read_again_without_a_restart() {
-    let world = World::fake().await;
-    world.push("base:1", &["base one"]).await;
-    world.recipe("app", "FROM @/base:1\n");
-    world.configure(&Builder::Test, "", "");
+    let world = World::one("", "").await;
     world.serve();
     world.settled().await;
     // One that makes no sense is not used.

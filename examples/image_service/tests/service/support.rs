@@ -56,6 +56,15 @@ impl World {
         Self::of(registry, directory)
     }
 
+    /// One image on a base, with more lines for `[build]` and further sections.
+    pub(crate) async fn one(build: &str, more: &str) -> Self {
+        let world = Self::fake().await;
+        world.push("base:1", &["base one"]).await;
+        world.recipe("app", "FROM @/base:1\n");
+        world.configure(&Builder::Test, build, more);
+        world
+    }
+
     /// A world with the real registry; `None` if it is not installed.
     pub(crate) fn real() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
